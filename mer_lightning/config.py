@@ -1,0 +1,214 @@
+"""The schema of the configuration: what every key is, and which values make sense.
+
+The values are in ``conf/``; here are their types and checks. Unknown keys are refused because
+``conf/config.yaml`` names this schema first in its defaults list. (Fields of two types are declared
+``Any`` and checked here, because OmegaConf 2.3 cannot merge into a union inside a group.)
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from mer_lightning.errors import UserError
+
+TASKS = ("fit", "import")
+READERS = ("folder", "mertools", "store", "synthetic")
+FUSIONS = ("entropy", "attention", "mean", "linear")
+WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
+
+
+def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise UserError(f"{key}={value}: expected one of {', '.join(options)}")
+
+
+def _between(key: str, value: float, low: float, high: float, *, open_above: bool = False) -> None:
+    inside = low <= value < high if open_above else low <= value <= high
+    if not inside:
+        raise UserError(f"{key}={value}: expected a value in [{low:g}, {high:g}{')' if open_above else ']'}")
+
+
+BIG = float("inf")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Which utterances, features and folds."""
+
+    reader: str  # folder | mertools | store | synthetic
+    root: str | None  # where the reader looks
+    levels: list[str]  # acoustic levels, one fusion branch each
+    shared: list[str]  # feature sets that every branch sees
+    labels: str | None  # label file, where it is not the reader's usual one
+    classes: list[str]  # the emotions and their order; [] takes those found, sorted
+    tests: list[str] | None  # names of the test sets; null: every split but train and val
+    folds: Any  # int or str: number of folds, or "column": as the labels say
+    group: str  # labels column whose values never straddle two folds
+    size: str  # synthetic: small | full
+    resident_gb: float  # a larger store is memory-mapped instead of loaded
+
+    def __post_init__(self) -> None:
+        _one_of("data.reader", self.reader, READERS)
+        _one_of("data.size", self.size, ("small", "full"))
+        if self.reader != "synthetic" and not self.root:
+            raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
+        if not self.levels and self.reader != "store":  # a store knows its own levels
+            raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
+        names = [*self.levels, *self.shared]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")
+        if self.folds != "column" and (type(self.folds) is not int or self.folds < 2):
+            raise UserError(f"data.folds={self.folds}: expected a number of folds (2 or more) or 'column'")
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """The branches: encoders, attention-guided gathering, joint decoder."""
+
+    dimension: int  # D, the width of a gathered representation; hidden layers have 2 D
+    dropout: float  # after every hidden layer
+    softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
+
+    def __post_init__(self) -> None:
+        _between("network.dimension", self.dimension, 1, 65536)
+        _between("network.dropout", self.dropout, 0, 1, open_above=True)
+
+
+@dataclass(kw_only=True)
+class FusionConfig:
+    """How the branches' decisions become one."""
+
+    kind: str  # entropy | attention | mean | linear
+    weights: list[float]  # linear: one weight per level
+
+    def __post_init__(self) -> None:
+        _one_of("fusion.kind", self.kind, FUSIONS)
+        if self.kind == "linear" and not self.weights:
+            raise UserError("fusion=linear needs one weight per level, fusion.weights=[0.5,0.3,0.2]")
+        if any(w < 0 for w in self.weights) or (self.weights and sum(self.weights) <= 0):
+            raise UserError(f"fusion.weights={self.weights}: weights must be >= 0 and not all zero")
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    """Eq. 8 and 9."""
+
+    weighting: str  # paper | kendall | liebel | sum | as_printed
+    supervision: str  # branch | fused | both
+    alpha: float  # of the sparse term
+
+    def __post_init__(self) -> None:
+        _one_of("loss.weighting", self.weighting, WEIGHTINGS)
+        _one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
+        _between("loss.alpha", self.alpha, 0, BIG)
+
+
+@dataclass(kw_only=True)
+class PnaoConfig:
+    """Algorithm 1."""
+
+    rounds: int  # N, rounds of pruning after round 0; 0: train once (one_shot: of the run it matches)
+    rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
+    guard: str  # on | none; none is the literal paper
+    min_width: int  # guard: the smallest width a layer may reach
+    max_share: float  # guard: the largest share of a layer's nodes one round may remove
+    rewind_epoch: int  # the epoch of the schedule to which a round goes back
+    optimiser: str  # reset | carry, what becomes of the optimiser's moments
+    control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
+    like: str | None  # control: the finished PNAO run to match; null: it is made first
+
+    @property
+    def last_round(self) -> int:
+        """The number of the last round that this run trains."""
+        return min(self.rounds, 1) if self.control == "one_shot" else self.rounds
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rounds <= 1000:
+            raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
+        _between("pnao.rate", self.rate, 0, 1, open_above=True)
+        _one_of("pnao.guard", self.guard, ("on", "none"))
+        _between("pnao.min_width", self.min_width, 1, BIG)
+        _between("pnao.max_share", self.max_share, 0, 1)
+        _one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
+        _one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """One fit: the schedule, the optimiser, the device."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str  # constant | cosine: the learning rate over the epochs
+    weight_decay: float
+    patience: int  # epochs without a better validation score before a round stops
+    gradient_clip: float  # largest norm of the gradient; 0: no limit
+    accelerator: str  # auto | cpu | gpu
+    precision: str  # Lightning's: 32-true, bf16-mixed, ...
+    threads: int  # intra-op threads of a fit on the CPU
+
+    def __post_init__(self) -> None:
+        _between("trainer.epochs", self.epochs, 1, BIG)
+        _between("trainer.batch_size", self.batch_size, 1, BIG)
+        if not 0 < self.learning_rate < BIG:
+            raise UserError(f"trainer.learning_rate={self.learning_rate}: expected a number above 0")
+        _one_of("trainer.schedule", self.schedule, ("constant", "cosine"))
+        _between("trainer.weight_decay", self.weight_decay, 0, BIG)
+        _between("trainer.patience", self.patience, 1, BIG)
+        _between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
+        _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        _between("trainer.threads", self.threads, 1, 1024)
+
+
+@dataclass(kw_only=True)
+class FoldsConfig:
+    """How the folds share the machine."""
+
+    workers: Any  # int or str: processes side by side; auto: one per core or GPU, at most one per fold
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
+            raise UserError(f"folds.workers={self.workers}: expected a number (1 or more) or 'auto'")
+
+
+@dataclass(kw_only=True)
+class Config:
+    """The whole configuration of a run."""
+
+    task: str  # fit | import
+    experiment_name: str  # set by +experiment=..., kept in results.json
+    seed: int
+    protocol: str  # paper | nested
+    ensemble: str  # posterior | logit: what is averaged over the folds' networks
+    output: str | None  # import: the store to write
+    data: DataConfig
+    network: NetworkConfig
+    fusion: FusionConfig
+    loss: LossConfig
+    pnao: PnaoConfig
+    trainer: TrainerConfig
+    folds: FoldsConfig
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _one_of("protocol", self.protocol, ("paper", "nested"))
+        _one_of("ensemble", self.ensemble, ("posterior", "logit"))
+        _between("seed", self.seed, 0, 2**32 - 1)
+        if self.fusion.kind == "linear" and len(self.fusion.weights) != len(self.data.levels):
+            raise UserError(
+                f"fusion.weights has {len(self.fusion.weights)} weights for {len(self.data.levels)} levels"
+            )
+        if self.pnao.rewind_epoch not in range(self.trainer.epochs):
+            raise UserError(
+                f"pnao.rewind_epoch={self.pnao.rewind_epoch}: expected 0 to {self.trainer.epochs - 1} "
+                "(trainer.epochs - 1)"
+            )
+        if self.task == "import" and not self.output:
+            raise UserError("task=import needs output=STORE, the folder of the store to write")
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name ``schema``."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,181 @@
+"""Cross-validation as a schedule of rounds: which fold trains which round, in which process.
+
+A round on a fold needs nothing but the round before it in the run directory. So a finished round is
+never done again, a killed run continues where it stopped, and the folds go side by side.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext
+from multiprocessing.queues import SimpleQueue
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mer_lightning.config import Config
+from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.datamodule import FoldData
+from mer_lightning.data.folds import read_folds
+from mer_lightning.data.readers import read_corpus
+from mer_lightning.errors import UserError
+from mer_lightning.pnao.rounds import round_seed, run_round
+from mer_lightning.run_directory import RunDirectory
+
+
+class Epoch(NamedTuple):
+    """News from a fit: so many epochs done, the last with this validation score."""
+
+    fold: int
+    round: int
+    epoch: int
+    score: float
+
+
+class Watcher(Protocol):
+    """Who wants to know how it goes."""
+
+    def epoch(self, news: Epoch) -> None:
+        """An epoch ended."""
+
+    def round_done(self, fold: int, number: int) -> None:
+        """A fold finished a round; its folder is there."""
+
+
+class Bench:
+    """One process's place of work: the corpus, read once, and the rounds it is told to train."""
+
+    def __init__(
+        self, config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64],
+        tell: Callable[[Epoch], None],
+    ) -> None:  # fmt: skip
+        self.config, self.run, self.corpus, self.folds, self.tell = config, run, corpus, folds, tell
+        torch.set_num_threads(config.trainer.threads)  # the same in every process, so are the results
+
+    def train(self, fold: int, number: int) -> None:
+        """Round ``number`` on ``fold``."""
+        config = self.config
+        data = FoldData(
+            self.corpus,
+            self.folds,
+            fold,
+            config.protocol,
+            config.trainer.batch_size,
+            round_seed(config.seed, fold, number),
+        )
+        gpus = accelerators(config.trainer.accelerator)
+        device = fold % gpus if gpus else None
+        run_round(
+            config, self.run, data, fold, number, device, lambda e, s: self.tell(Epoch(fold, number, e, s))
+        )
+
+
+def accelerators(accelerator: str) -> int:
+    """How many GPUs a run may use."""
+    return 0 if accelerator == "cpu" else torch.cuda.device_count()
+
+
+def worker_count(config: Config, folds: int) -> int:
+    """Processes side by side: as told, or one per GPU, or as many as the cores carry."""
+    if isinstance(config.folds.workers, int):
+        return min(config.folds.workers, folds)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    places = accelerators(config.trainer.accelerator) or cores // config.trainer.threads
+    return max(1, min(places, folds))
+
+
+def cross_validate(
+    config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64], watcher: Watcher
+) -> None:
+    """Train every round on every fold that the run directory does not hold yet."""
+    count = int(folds.max()) + 1
+    last = config.pnao.last_round
+    first = {
+        f: next((r for r in range(last + 1) if not run.round(f, r).done), last + 1) for f in range(count)
+    }
+    todo = sum(last + 1 - number for number in first.values())
+    workers = min(worker_count(config, count), todo)
+    if workers > 1:
+        _train_in_workers(config, run, first, workers, watcher)
+        return
+    bench = Bench(config, run, corpus, folds, watcher.epoch)
+    for number in range(last + 1):
+        for fold in range(count):
+            if number >= first[fold]:
+                bench.train(fold, number)
+                watcher.round_done(fold, number)
+
+
+def _train_in_workers(
+    config: Config, run: RunDirectory, first: dict[int, int], workers: int, watcher: Watcher
+) -> None:
+    """The same, several rounds at a time: a fold's next round is queued when its last one is done."""
+    context = multiprocessing.get_context("spawn")
+    news: SimpleQueue[Epoch] = context.SimpleQueue()
+    last = config.pnao.last_round
+    with _pool(context, workers, config, run, news) as pool:
+        running: dict[Future[None], tuple[int, int]] = {
+            pool.submit(_train, fold, number): (fold, number)
+            for fold, number in first.items()
+            if number <= last
+        }
+        while running:
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            while not news.empty():
+                watcher.epoch(news.get())
+            for future in done:
+                fold, number = running.pop(future)
+                future.result()
+                watcher.round_done(fold, number)
+                if number < last:
+                    running[pool.submit(_train, fold, number + 1)] = (fold, number + 1)
+
+
+@contextmanager
+def _pool(
+    context: SpawnContext, workers: int, config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]"
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end with the block, however it ends."""
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, run, news))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was killed, by the system for want of memory perhaps: the finished rounds "
+            "are kept; continue with fewer folds.workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+_bench: Bench  # of this worker process
+
+
+def _start_worker(config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]") -> None:
+    """Read the data, and end when the parent does: Ctrl-C is the parent's to handle."""
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    corpus = read_corpus(config.data, config.seed)
+    _bench = Bench(config, run, corpus, read_folds(run.folds, corpus), news.put)
+
+
+def _end_with_parent() -> None:
+    """A killed parent must not leave workers behind that write into the run directory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _train(fold: int, number: int) -> None:
+    _bench.train(fold, number)

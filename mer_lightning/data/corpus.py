@@ -1,0 +1,146 @@
+"""A corpus: labelled utterances and their cached features, as every reader hands it on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_lightning.errors import UserError
+
+TRAIN_SPLITS = ("train", "val")
+NO_EMOTION = -1
+NO_FOLD = -1
+LONGEST_ID = 200
+
+
+class Utterance(NamedTuple):
+    """One row of ``labels.csv``. Unknown: emotion and group ``""``, valence NaN, fold -1."""
+
+    id: str
+    emotion: str = ""
+    valence: float = float("nan")
+    split: str = "train"
+    group: str = ""
+    fold: int = NO_FOLD
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """N utterances with their labels and features.
+
+    features: name -> (N, D) float array, row i for utterance i; it may be a memory map.
+    levels: the acoustic feature sets, one fusion branch each; shared: the sets every branch sees.
+    classes: the emotions, in the order of the network's outputs.
+    synthetic: true where the data are made up, so that every figure can say so.
+    """
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    features: dict[str, NDArray[np.floating]]
+    levels: tuple[str, ...]
+    shared: tuple[str, ...]
+    classes: tuple[str, ...]
+    synthetic: bool = False
+
+    @property
+    def emotions(self) -> NDArray[np.int64]:
+        """(N,) class indices; -1 where the emotion is unknown."""
+        index = {name: i for i, name in enumerate(self.classes)} | {"": NO_EMOTION}
+        return np.array([index[u.emotion] for u in self.utterances], dtype=np.int64)
+
+    @property
+    def valences(self) -> NDArray[np.float32]:
+        """(N,) valences; NaN where unknown."""
+        return np.array([u.valence for u in self.utterances], dtype=np.float32)
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """Feature set -> D, the levels first."""
+        return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}
+
+    def rows(self, splits: Sequence[str]) -> NDArray[np.int64]:
+        """Indices of the utterances in any of ``splits``, in order."""
+        return np.array([i for i, u in enumerate(self.utterances) if u.split in splits], dtype=np.int64)
+
+
+def check_id(utterance_id: str, where: str) -> str:
+    """The id itself, if it is safe as a file's name; a UserError otherwise.
+
+    Ids name files in a feature folder, so one that could leave its folder is refused.
+    """
+    unsafe = (
+        not utterance_id.strip()
+        or len(utterance_id) > LONGEST_ID
+        or utterance_id.startswith(".")
+        or any(c in "/\\" or not c.isprintable() for c in utterance_id)
+    )
+    if unsafe:
+        raise UserError(
+            f"{where}: utterance id {utterance_id[:40]!r} cannot name a file: it must be 1 to "
+            f"{LONGEST_ID} printable characters, without slashes, and not start with a dot"
+        )
+    return utterance_id
+
+
+def emotion_classes(utterances: Sequence[Utterance], wanted: Sequence[str], where: str) -> tuple[str, ...]:
+    """The class names: ``wanted`` if given, else those found, sorted.
+
+    Raises UserError for an emotion outside ``wanted``.
+    """
+    found = {u.emotion for u in utterances if u.emotion}
+    if wanted and (unknown := sorted(found - set(wanted))):
+        raise UserError(f"{where}: emotion {unknown[0]!r} is not among data.classes={list(wanted)}")
+    return tuple(wanted) or tuple(sorted(found))
+
+
+def choose_tests(
+    utterances: tuple[Utterance, ...], tests: Sequence[str] | None, where: Path | str
+) -> tuple[tuple[Utterance, ...], NDArray[np.int64]]:
+    """The utterances that ``data.tests`` leaves, and their rows (n,) among those given.
+
+    None: all of them, every split but train and val being a test set; ``[]``: all of them, in train;
+    otherwise Train&Val and the named test sets alone.
+
+    Raises UserError if there is no utterance, or a named test set has none.
+    """
+    if not utterances:
+        raise UserError(f"{where}: no utterances")
+    there = sorted({u.split for u in utterances} - set(TRAIN_SPLITS))
+    for name in tests or ():
+        if name not in there:
+            raise UserError(
+                f"data.tests: no utterance of {where} is in test set {name!r}; test sets: {there}"
+            )
+    if tests is not None and not tests:
+        utterances = tuple(u._replace(split="train") for u in utterances)
+    wanted = {*TRAIN_SPLITS, *(there if tests is None else tests)}
+    rows = [i for i, u in enumerate(utterances) if u.split in wanted]
+    return tuple(utterances[i] for i in rows), np.array(rows, dtype=np.int64)
+
+
+def check_features(name: str, array: NDArray[np.generic], n: int, where: Path | str) -> NDArray[np.floating]:
+    """``array`` as a finite float (N, D) feature set.
+
+    Raises UserError, naming the file and the first bad row, if it is not.
+    """
+    if array.ndim != 2:
+        raise UserError(f"{where}: expected a 2-d array (utterances, dimensions), found shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{where}: expected numbers, found dtype {array.dtype}")
+    if len(array) != n:
+        raise UserError(
+            f"{where}: {len(array)} rows for {n} utterances; row i must belong to row i of the labels"
+        )
+    if array.shape[1] == 0:
+        raise UserError(f"{where}: feature set {name!r} has no dimensions")
+    for start in range(0, n, 8192):  # in blocks, so that a memory map stays a memory map
+        bad = np.flatnonzero(~np.isfinite(array[start : start + 8192]).all(axis=1))
+        if len(bad):
+            raise UserError(
+                f"{where}: NaN or infinity in row {start + int(bad[0])} (counted from 0) of {name!r}; "
+                "mend or remove that utterance"
+            )
+    return cast("NDArray[np.floating]", array) if array.dtype.kind == "f" else array.astype(np.float32)

@@ -1,0 +1,137 @@
+"""The batches of one fold: features resident on the device, or gathered from a memory map."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.standardise import Standardisation, fit_standardisation
+
+EVALUATION_BATCH = 4096
+
+
+class Batch(NamedTuple):
+    """B utterances: standardised features (B, D) by name, emotion (B,) or -1, valence (B,) or NaN."""
+
+    features: dict[str, Tensor]
+    emotion: Tensor
+    valence: Tensor
+
+
+class FeatureTable:
+    """All utterances of a corpus, standardised: ``table[rows]`` is a Batch.
+
+    Feature sets in memory are standardised once and kept on the device; memory-mapped ones are
+    gathered and standardised batch by batch.
+    """
+
+    def __init__(self, corpus: Corpus, standardisation: Standardisation, device: torch.device) -> None:
+        self.device = device
+        self.standardisation = standardisation.to(device)
+        self.emotion = torch.from_numpy(corpus.emotions).to(device)
+        self.valence = torch.from_numpy(corpus.valences).to(device)
+        self.mapped = {k: v for k, v in corpus.features.items() if isinstance(v, np.memmap)}
+        self.resident: dict[str, Tensor] = {}
+        for name, array in corpus.features.items():
+            if name not in self.mapped:
+                raw = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device)}
+                self.resident |= self.standardisation(raw)
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        features = {name: table.index_select(0, rows) for name, table in self.resident.items()}
+        if self.mapped:
+            index = rows.cpu().numpy()
+            raw = {k: torch.from_numpy(v[index]).to(self.device) for k, v in self.mapped.items()}
+            features |= self.standardisation(raw)
+        return Batch(features, self.emotion[rows], self.valence[rows])
+
+
+class BatchLoader:
+    """Iterates over the given rows of a table, a batch at a time; no per-item work.
+
+    Every rank takes its own share of each batch, so that ``ranks`` processes together see the batches
+    that one process would. With a ``seed`` the rows are shuffled, anew in each epoch; without, every
+    row comes exactly once, in order.
+    """
+
+    def __init__(
+        self,
+        table: FeatureTable,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.table = table
+        self.rows = torch.from_numpy(rows).to(table.device)
+        self.batch_size = batch_size
+        self.rank, self.ranks = rank, ranks
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self.rows
+        if self.generator is not None:
+            order = torch.randperm(len(rows), generator=self.generator)
+            rows = rows[order.to(rows.device)]
+        for batch in torch.split(rows, self.batch_size):
+            yield self.table[batch[self.rank :: self.ranks]]
+
+
+class FoldData(L.LightningDataModule):
+    """The parts of one fold of a corpus.
+
+    ``paper`` protocol: the held-out fold both stops training and is scored. ``nested``: the next fold,
+    cyclically, stops training, and the held-out one is only scored.
+
+    Args:
+        folds: (n,) fold of each utterance of Train&Val, in the corpus's order.
+    """
+
+    def __init__(
+        self, corpus: Corpus, folds: NDArray[np.int64], fold: int, protocol: str, batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.corpus = corpus
+        self.batch_size = batch_size
+        self.seed = seed
+        labelled = corpus.rows(TRAIN_SPLITS)
+        stopping = (fold + 1) % (int(folds.max()) + 1) if protocol == "nested" else fold
+        self.train_rows = labelled[(folds != fold) & (folds != stopping)]
+        self.stopping_rows = labelled[folds == stopping]
+        self.held_out_rows = labelled[folds == fold]
+        self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
+        self.standardisation = fit_standardisation(corpus.features, self.train_rows)
+        self._table: FeatureTable | None = None
+
+    def table(self, device: torch.device) -> FeatureTable:
+        """The standardised corpus on ``device``, made once."""
+        if self._table is None or self._table.device != device:
+            self._table = FeatureTable(self.corpus, self.standardisation, device)
+        return self._table
+
+    def _loader(self, rows: NDArray[np.int64], batch_size: int, seed: int | None = None) -> BatchLoader:
+        trainer = self.trainer
+        assert trainer is not None, "loaders are made by a Trainer's fit"  # noqa: S101
+        table = self.table(trainer.strategy.root_device)
+        return BatchLoader(table, rows, batch_size, seed, trainer.global_rank, trainer.world_size)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled batches of the training part."""
+        return self._loader(self.train_rows, self.batch_size, self.seed)
+
+    def val_dataloader(self) -> BatchLoader:
+        """The part that stops training, whole."""
+        return self._loader(self.stopping_rows, EVALUATION_BATCH)
+
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Batch:
+        """Nothing to move: the table is on the device already."""
+        return cast(Batch, batch)

@@ -1,0 +1,120 @@
+"""Folds over Train&Val: by speaker where speakers are known, emotions balanced."""
+
+import csv
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
+from mer_lightning.data.labels import read_table, whole_number
+from mer_lightning.errors import UserError
+
+
+def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]:
+    """(n,) the fold, 0 to F-1, of every utterance of Train&Val, in the order of ``corpus.rows``.
+
+    folds: how many, or ``"column"`` for those of the labels. An utterance whose group is unknown is a
+    group of its own; unknown emotions are balanced like another class.
+    Raises UserError if there is too little to fill every fold.
+    """
+    utterances = _trainval(corpus)
+    if isinstance(folds, str):
+        return _column(utterances)
+    parts = _split(utterances, folds, seed)
+    if empty := sorted(set(range(folds)) - set(parts.tolist())):
+        raise UserError(f"data.folds={folds}: fold {empty[0]} would be empty; ask for fewer folds")
+    return parts
+
+
+def check_folds(corpus: Corpus, folds: NDArray[np.int64]) -> list[str]:
+    """Warnings, a line each, for the emotions that the training part of a fold lacks.
+
+    Raises UserError if a training part, all folds but one, has fewer than two emotions.
+    """
+    emotions = corpus.emotions[corpus.rows(TRAIN_SPLITS)]
+    lines = []
+    for fold in range(int(folds.max()) + 1):
+        there = {corpus.classes[e] for e in set(emotions[folds != fold].tolist()) if e >= 0}
+        if len(there) < 2:
+            raise UserError(
+                f"fold {fold}: its training part, all other folds, has {len(there)} emotions and needs two; "
+                "label more utterances, or change data.folds"
+            )
+        if lacking := [name for name in corpus.classes if name not in there]:
+            lines.append(f"fold {fold}: no {', '.join(lacking)} in its training part")
+    return lines
+
+
+def write_folds(path: Path, corpus: Corpus, folds: NDArray[np.int64]) -> None:
+    """Write ``utterance_id,fold``; the file appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("utterance_id", "fold"))
+        writer.writerows(zip((u.id for u in _trainval(corpus)), folds.tolist(), strict=True))
+    draft.replace(path)
+
+
+def read_folds(path: Path, corpus: Corpus) -> NDArray[np.int64]:
+    """(n,) the folds of a file, in the order of the corpus.
+
+    Raises UserError if the file is not about exactly the utterances of Train&Val.
+    """
+    there = {
+        row["utterance_id"]: whole_number(row["fold"], "fold", f"{path}, line {line}")
+        for line, row in read_table(path, "fold")
+    }
+    ids = [u.id for u in _trainval(corpus)]
+    if differing := sorted(set(ids) ^ set(there)):
+        raise UserError(
+            f"{path}: folds of other data, utterance {differing[0]!r} is not in both; start a new run"
+        )
+    if sorted(set(there.values())) != list(range(max(there.values()) + 1)):
+        raise UserError(f"{path}: the folds must be numbered 0, 1, ... without gaps")
+    return np.array([there[i] for i in ids], dtype=np.int64)
+
+
+def _trainval(corpus: Corpus) -> list[Utterance]:
+    return [corpus.utterances[i] for i in corpus.rows(TRAIN_SPLITS)]
+
+
+def _column(utterances: list[Utterance]) -> NDArray[np.int64]:
+    """The folds of the labels, renumbered from 0."""
+    for u in utterances:
+        if u.fold == NO_FOLD:
+            raise UserError(f"data.folds=column: utterance {u.id!r} has no fold in the labels")
+    numbers = {fold: i for i, fold in enumerate(sorted({u.fold for u in utterances}))}
+    if len(numbers) < 2:
+        raise UserError("data.folds=column: the labels' fold column must name at least two folds")
+    return np.array([numbers[u.fold] for u in utterances], dtype=np.int64)
+
+
+def _split(utterances: list[Utterance], folds: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    known = any(u.group for u in utterances)
+    groups = [f"group {u.group}" if u.group else f"utterance {u.id}" for u in utterances]
+    if len(set(groups)) < folds:
+        what = "groups (data.group)" if known else "utterances"
+        raise UserError(
+            f"data.folds={folds}: only {len(set(groups))} {what} in Train&Val; ask for fewer folds"
+        )
+    splitter = StratifiedGroupKFold if known else StratifiedKFold
+    parts = np.empty(len(utterances), dtype=np.int64)
+    with warnings.catch_warnings():  # an emotion rarer than folds: check_folds says it better
+        warnings.simplefilter("ignore")
+        drawn = splitter(folds, shuffle=True, random_state=seed).split(
+            groups, _strata(utterances, folds), groups
+        )
+        for fold, (_, held_out) in enumerate(drawn):
+            parts[held_out] = fold
+    return parts
+
+
+def _strata(utterances: list[Utterance], folds: int) -> list[str]:
+    """Emotions; one stratum for all if each is too rare to be spread, which scikit-learn refuses."""
+    emotions = [u.emotion for u in utterances]
+    common = max(emotions.count(name) for name in set(emotions)) >= folds
+    return emotions if common else [""] * len(emotions)

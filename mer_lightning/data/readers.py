@@ -1,0 +1,73 @@
+"""From the configuration to a corpus that can be trained on."""
+
+from mer_lightning.config import DataConfig
+from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus, check_features, choose_tests, emotion_classes
+from mer_lightning.data.folder import read_folder
+from mer_lightning.data.mertools import read_mertools
+from mer_lightning.data.places import require_sets
+from mer_lightning.data.store import read_store
+from mer_lightning.data.synthetic import make_synthetic
+from mer_lightning.errors import UserError
+
+
+def read_corpus(config: DataConfig, seed: int) -> Corpus:
+    """The corpus of ``data.reader``, fit for training.
+
+    seed: of synthetic data; the other readers do not use it.
+    Raises UserError, saying what and where, for a mistake in the configuration or the data.
+    """
+    _refuse_unused(config)
+    if config.reader == "synthetic":
+        corpus = _synthetic(config, seed)
+    else:
+        readers = {"folder": read_folder, "mertools": read_mertools, "store": read_store}
+        corpus = readers[config.reader](config)
+    check_trainable(corpus)
+    return corpus
+
+
+def check_trainable(corpus: Corpus) -> None:
+    """A UserError if Train&Val has no emotion, or a test set has one that Train&Val lacks."""
+    trainval = [u for u in corpus.utterances if u.split in TRAIN_SPLITS]
+    if not trainval:
+        raise UserError(
+            f"{corpus.name}: no utterance in Train&Val; name the test sets with data.tests, or data.tests=[]"
+        )
+    known = {u.emotion for u in trainval} - {""}
+    if not known:
+        raise UserError(f"{corpus.name}: training needs emotions, and no utterance of Train&Val has one")
+    for u in corpus.utterances:
+        if u.emotion and u.emotion not in known:
+            raise UserError(
+                f"{corpus.name}: emotion {u.emotion!r} of {u.id!r} in test set {u.split!r} occurs nowhere in "
+                "Train&Val, so it cannot be learnt; mend the label, or leave that set out with data.tests"
+            )
+
+
+def _synthetic(config: DataConfig, seed: int) -> Corpus:
+    made = make_synthetic(config.size, seed)
+    names = (*config.levels, *config.shared)
+    require_sets(names, made.features, "data=synthetic")
+    utterances, rows = choose_tests(made.utterances, config.tests, "data=synthetic")
+    if not config.group:
+        utterances = tuple(u._replace(group="") for u in utterances)
+    n = len(utterances)
+    return Corpus(
+        name=made.name,
+        utterances=utterances,
+        features={name: check_features(name, made.features[name][rows], n, made.name) for name in names},
+        levels=tuple(config.levels),
+        shared=tuple(config.shared),
+        classes=emotion_classes(utterances, config.classes or made.classes, "data=synthetic"),
+        synthetic=True,
+    )
+
+
+def _refuse_unused(config: DataConfig) -> None:
+    """A UserError for a place that the reader would not look at."""
+    if config.reader == "synthetic" and config.root:
+        raise UserError(
+            f"data.root={config.root}: data=synthetic reads no files; say data=folder, mertools or store"
+        )
+    if config.reader in ("synthetic", "store") and config.labels:
+        raise UserError(f"data.labels={config.labels}: data={config.reader} has its own labels")

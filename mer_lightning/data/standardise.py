@@ -1,0 +1,76 @@
+"""Standardisation with the statistics of the training part, which travel with the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory
+FLAT = 1e-6  # a deviation this small beside the mean is rounding, not signal
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """Mean and deviation of every feature set, (D,) each; a constant dimension has deviation 1."""
+
+    mean: dict[str, Tensor]
+    deviation: dict[str, Tensor]
+
+    def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Feature set -> (B, D) raw features to zero mean and unit variance, float32."""
+        return {
+            name: (x.to(self.mean[name].dtype) - self.mean[name]) / self.deviation[name]
+            for name, x in features.items()
+        }
+
+    def to(self, device: torch.device) -> "Standardisation":
+        """The same statistics on another device."""
+        return Standardisation(
+            {k: v.to(device) for k, v in self.mean.items()},
+            {k: v.to(device) for k, v in self.deviation.items()},
+        )
+
+    def as_tensors(self) -> dict[str, Tensor]:
+        """Flat, for a file."""
+        mean = {f"mean/{k}": v for k, v in self.mean.items()}
+        return mean | {f"deviation/{k}": v for k, v in self.deviation.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Standardisation":
+        """The inverse of ``as_tensors``."""
+        parts: dict[str, dict[str, Tensor]] = {"mean": {}, "deviation": {}}
+        for key, value in tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = value
+        return cls(**parts)
+
+
+def fit_standardisation(
+    features: Mapping[str, NDArray[np.floating]], rows: NDArray[np.int64]
+) -> Standardisation:
+    """Statistics of the given rows, in double precision and in blocks.
+
+    Args:
+        features: name -> (N, D).
+        rows: (n,) indices of the training part, n >= 1.
+    """
+    mean, deviation = {}, {}
+    for name, array in features.items():
+        m, s = _moments(array, np.sort(rows))
+        s[s <= FLAT * np.abs(m)] = 1.0
+        mean[name] = torch.from_numpy(m.astype(np.float32))
+        deviation[name] = torch.from_numpy(s.astype(np.float32))
+    return Standardisation(mean, deviation)
+
+
+def _moments(
+    array: NDArray[np.floating], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation per column of the given rows; (D,) each. Two passes, for accuracy."""
+    blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
+    mean = sum(array[b].sum(axis=0, dtype=np.float64) for b in blocks) / len(rows)
+    square = sum(np.square(array[b] - mean).sum(axis=0) for b in blocks) / len(rows)
+    return np.asarray(mean), np.sqrt(square)

@@ -1,0 +1,145 @@
+"""What a run shows: bars per fold on a terminal, one line per finished round, the results at the end."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mer_lightning.config import Config
+from mer_lightning.crossval import Epoch
+from mer_lightning.data.corpus import Corpus
+from mer_lightning.metrics import Scores
+from mer_lightning.results import RoundSummary, splits_line, summarise_round
+from mer_lightning.run_directory import RunDirectory
+
+SYNTHETIC = "synthetic data: made up, its figures say nothing about people"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A score, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def scores_text(scores: Scores) -> str:
+    """Dis, Dim and Com in a line."""
+    return f"Dis {number(scores.dis)}  Dim {number(scores.dim)}  Com {number(scores.com)}"
+
+
+class Display:
+    """Watches a cross-validation: moves the bars, and sums up each round that all folds have finished.
+
+    Use as a context manager. ``summaries`` holds the finished rounds, in order.
+    """
+
+    def __init__(
+        self, config: Config, run: RunDirectory, corpus: Corpus, folds: int, warnings: Sequence[str]
+    ) -> None:
+        self.config, self.run, self.corpus, self.folds, self.warnings = config, run, corpus, folds, warnings
+        self.summaries: list[RoundSummary] = []
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[news]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.fold_bars: list[TaskID] = []
+
+    def __enter__(self) -> Self:
+        rounds = self.config.pnao.last_round + 1
+        self._say(f"{self.config.experiment_name} on {self.corpus.name}: {splits_line(self.corpus)}")
+        self._say(f"{self.folds} folds x {rounds} rounds, into {self.run.path}")
+        if self.corpus.synthetic:
+            self._say(SYNTHETIC)
+        for warning in self.warnings:
+            self._say(f"note: {warning}")
+        for fold in range(self.folds):
+            done = sum(self.run.round(fold, r).done for r in range(rounds))
+            self.fold_bars.append(self.bars.add_task(f"fold {fold}", total=rounds, completed=done, news=""))
+        self.bars.start()
+        self._sum_up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+        if kind is KeyboardInterrupt:
+            self._say(
+                f"interrupted; the finished rounds are kept. Continue with: {continue_command(self.run)}"
+            )
+
+    def epoch(self, news: Epoch) -> None:
+        """Show how far a fit is."""
+        total = self.config.trainer.epochs
+        text = f"round {news.round}  epoch {news.epoch}/{total}  score {news.score:.4f}"
+        self.bars.update(self.fold_bars[news.fold], news=text)
+
+    def round_done(self, fold: int, number: int) -> None:
+        """Advance the fold's bar; when it was the last fold of a round, print the round's line."""
+        self.bars.advance(self.fold_bars[fold])
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        last = self.config.pnao.last_round
+        while (r := len(self.summaries)) <= last and all(
+            self.run.round(fold, r).done for fold in range(self.folds)
+        ):
+            summary = summarise_round(self.config, self.run, self.corpus, self.folds, r)
+            self.summaries.append(summary)
+            left = summary.parameters / self.summaries[0].parameters
+            noted = sum(len(record.notes) for record in summary.records)
+            self._say(
+                f"round {r:2d}  {scores_text(summary.validation)}  parameters {summary.parameters:,.0f} "
+                f"({left:.1%})" + (f"  guards: {noted} notes" if noted else "")
+            )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+
+def continue_command(run: RunDirectory) -> str:
+    """The command that goes on with this run."""
+    given = [a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")]
+    return shlex.join(["python", "-m", "mer_lightning", *given, f"hydra.run.dir={run.path}"])
+
+
+def show_results(run: RunDirectory) -> None:
+    """The final table of a finished run, and where its files are."""
+    results = run.read_results()
+    console = Console(soft_wrap=True, highlight=False)
+    best = results["best_round"]
+    title = f"{results['experiment']} on {results['data']['name']}, seed {results['seed']}"
+    if results["data"]["synthetic"]:
+        title += " (synthetic data)"
+    table = Table(title=title, title_justify="left")
+    splits = ["Train&Val", *results["test"]]
+    for column in ("round", "parameters", *(f"{s} {m}" for s in splits for m in ("Dis", "Dim", "Com"))):
+        table.add_column(column, justify="right")
+    for row in results["rounds"]:
+        scores = [row["validation"], *row["test"].values()]
+        table.add_row(
+            f"{row['round']}{' *' if row['round'] == best else ''}",
+            f"{row['parameters']:,} ({row['parameters_ratio']:.1%})",
+            *(number(s[m]) for s in scores for m in ("dis", "dim", "com")),
+            style="bold" if row["round"] == best else None,
+        )
+    console.print(table, crop=False)
+    console.print(f"* chosen on validation; {chosen_text(results)}", markup=False)
+    for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
+        console.print(f"{what:12s}{path}", markup=False)
+
+
+def chosen_text(results: dict[str, Any]) -> str:
+    """What the chosen round is worth, in words."""
+    best = results["rounds"][results["best_round"]]
+    return f"{1 - best['parameters_ratio']:.1%} fewer parameters than round 0"

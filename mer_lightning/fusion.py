@@ -1,0 +1,95 @@
+"""Decision fusion: how the M branches' posteriors and valences become one decision (Eq. 5-7)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def entropy_weights(entropies: Tensor) -> Tensor:
+    """Confidence of each branch from its entropy, Eq. 6: ``w_i = (1 - H_i / sum H) / (M - 1)``.
+
+    Args:
+        entropies: (B, M), each >= 0.
+
+    Returns:
+        (B, M) weights that sum to 1, each at most 1 / (M - 1). One branch has weight 1; where all
+        entropies are zero (every branch certain) the weights are uniform.
+    """
+    branches = entropies.shape[-1]
+    if branches == 1:
+        return torch.ones_like(entropies)
+    total = entropies.sum(dim=-1, keepdim=True)
+    share = torch.where(total > 0, entropies / torch.where(total > 0, total, 1.0), 1.0 / branches)
+    return (1 - share) / (branches - 1)
+
+
+def entropy_fusion(posteriors: Tensor, valences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Entropy-based decision fusion, Eq. 5-7.
+
+    Args:
+        posteriors: (B, M, C), each row a distribution over the C emotions.
+        valences: (B, M).
+
+    Returns:
+        The fused posterior (B, C), the fused valence (B,), and the weights (B, M).
+    """
+    weights = entropy_weights(torch.special.entr(posteriors).sum(dim=-1))
+    fused = torch.einsum("bm,bmc->bc", weights, posteriors)
+    return fused, (weights * valences).sum(dim=-1), weights
+
+
+def fuse_log_posteriors(log_posteriors: Tensor, weights: Tensor) -> Tensor:
+    """Eq. 7 in the log domain: ``log sum_i w_i p_i``, (B, M, C) and (B, M) -> (B, C)."""
+    # A zero weight has log -inf and no usable gradient; the smallest normal number stands in for it.
+    log_weights = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+    return torch.logsumexp(log_posteriors + log_weights.unsqueeze(-1), dim=1)
+
+
+class EntropyFusion(nn.Module):
+    """Weights from the entropy of the branches' posteriors (Eq. 5, 6); nothing to learn."""
+
+    def forward(self, log_posteriors: Tensor, gathered: Sequence[Tensor]) -> Tensor:
+        """(B, M, C) log-posteriors -> (B, M) weights."""
+        return entropy_weights(-(log_posteriors.exp() * log_posteriors).sum(dim=-1))
+
+
+class AttentionFusion(nn.Module):
+    """The former system: softmax weights from a linear layer on the concatenated h_i."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.score = nn.Linear(sum(widths), len(widths))
+
+    def forward(self, log_posteriors: Tensor, gathered: Sequence[Tensor]) -> Tensor:
+        """M gathered representations (B, D_i) -> (B, M) weights."""
+        return torch.softmax(self.score(torch.cat(list(gathered), dim=-1)), dim=-1)
+
+
+class FixedFusion(nn.Module):
+    """The same weights for every utterance: the mean, or given ones (scaled to sum to 1)."""
+
+    weights: Tensor
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        given = torch.tensor(list(weights), dtype=torch.float32)
+        self.register_buffer("weights", given / given.sum())
+
+    def forward(self, log_posteriors: Tensor, gathered: Sequence[Tensor]) -> Tensor:
+        """(B, M, C) log-posteriors -> (B, M) weights."""
+        return self.weights.expand(log_posteriors.shape[0], -1)
+
+
+def make_fusion(kind: str, widths: Sequence[int], weights: Sequence[float] = ()) -> nn.Module:
+    """The fusion named ``kind`` for branches of gathered ``widths``."""
+    match kind:
+        case "entropy":
+            return EntropyFusion()
+        case "attention":
+            return AttentionFusion(widths)
+        case "mean":
+            return FixedFusion([1.0] * len(widths))
+        case "linear":
+            return FixedFusion(weights)
+    raise ValueError(f"unknown fusion {kind!r}")

@@ -1,0 +1,104 @@
+"""The loss of a round: two tasks, weighted by uncertainty (Eq. 9), and the sparse term (Eq. 8)."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
+    """Mean of ``losses`` over the entries where ``known``; 0 where none is. Same shapes -> scalar."""
+    return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def emotion_loss(log_posterior: Tensor, emotion: Tensor) -> Tensor:
+    """Cross-entropy over the utterances whose emotion is known.
+
+    Args:
+        log_posterior: (B, C), or (B, M, C) for the mean over M branches.
+        emotion: (B,) class indices, -1 where unknown.
+    """
+    known = emotion >= 0
+    index = emotion.clamp_min(0).view(-1, *[1] * (log_posterior.ndim - 1))
+    nll = -log_posterior.gather(-1, index.expand(*log_posterior.shape[:-1], 1)).squeeze(-1)
+    return masked_mean(nll if nll.ndim == 1 else nll.mean(dim=1), known)
+
+
+def valence_loss(predicted: Tensor, valence: Tensor) -> Tensor:
+    """Mean squared error over the utterances whose valence is known.
+
+    Args:
+        predicted: (B,), or (B, M) for the mean over M branches.
+        valence: (B,), NaN where unknown.
+    """
+    known = ~valence.isnan()
+    target = torch.where(known, valence, 0.0)
+    squared = (predicted - (target if predicted.ndim == 1 else target.unsqueeze(-1))).square()
+    return masked_mean(squared if squared.ndim == 1 else squared.mean(dim=1), known)
+
+
+class UncertaintyWeighting(nn.Module):
+    """Two task losses as one, weighted by learned uncertainties d1, d2 > 0.
+
+    ==============  ==========================================================================
+    ``paper``       ``L_e / d1^2 + L_v / (2 d2^2) + log(1 + d1) + log(1 + d2)``, Eq. 9 as meant
+    ``kendall``     ``L_e / d1^2 + L_v / (2 d2^2) + log d1 + log d2`` (Cipolla et al. 2018)
+    ``liebel``      ``L_e / (2 d1^2) + L_v / (2 d2^2) + log(1 + d1^2) + log(1 + d2^2)``
+    ``sum``         ``L_e + L_v``; the d are not used
+    ``as_printed``  ``d1^2 L_e + d2^2 L_v / 2 + log(1 + d1) + log(1 + d2)``: Eq. 9 to the letter,
+                    whose minimum is d -> 0 for every loss; kept for the record
+    ==============  ==========================================================================
+
+    A task of which a batch has no label adds nothing, its logarithm included.
+    """
+
+    def __init__(self, weighting: str = "paper") -> None:
+        super().__init__()
+        if weighting == "as_printed":
+            warnings.warn(
+                "loss=as_printed: Eq. 9 as printed has its minimum at d -> 0 for every loss, so both "
+                "tasks fade out of the objective; use loss=paper",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.weighting = weighting
+        self.log_deltas = nn.Parameter(torch.zeros(2))  # d = exp(.) > 0 by construction
+
+    @property
+    def deltas(self) -> Tensor:
+        """(2,): d1 of the emotion loss, d2 of the valence loss."""
+        return self.log_deltas.exp()
+
+    def forward(self, emotion_loss: Tensor, valence_loss: Tensor, present: Tensor) -> Tensor:
+        """Two scalar losses, and (2,) bool whether the batch has labels for each -> the scalar total."""
+        losses = torch.stack([emotion_loss, valence_loss])
+        return (self._terms(losses) * present).sum()
+
+    def _terms(self, losses: Tensor) -> Tensor:
+        """(2,) losses -> (2,) weighted losses with their penalties."""
+        d = self.deltas
+        ce_mse = losses * losses.new_tensor([1.0, 0.5])
+        match self.weighting:
+            case "paper":
+                return ce_mse / d.square() + torch.log1p(d)
+            case "kendall":
+                return ce_mse / d.square() + self.log_deltas
+            case "liebel":
+                return 0.5 * losses / d.square() + torch.log1p(d.square())
+            case "sum":
+                return losses
+            case "as_printed":
+                return ce_mse * d.square() + torch.log1p(d)
+        raise ValueError(f"unknown weighting {self.weighting!r}")
+
+
+@torch.no_grad()
+def add_l1_subgradient(weights: Sequence[Tensor], alpha: float) -> None:
+    """Add ``alpha * sign(W)`` to the gradients in place: the sparse term of Eq. 8 with p = 1.
+
+    The term is not built into the graph because that costs more than the forward pass.
+    """
+    gradients = [w.grad for w in weights if w.grad is not None]
+    signs = torch._foreach_sign([w for w in weights if w.grad is not None])
+    torch._foreach_add_(gradients, signs, alpha=alpha)

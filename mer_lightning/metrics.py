@@ -1,0 +1,87 @@
+"""The three scores of MER 2023: Dis, Dim and Com."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+DIM_WEIGHT = 0.25
+
+
+class Scores(NamedTuple):
+    """Dis: weighted F1 in [0, 1]; Dim: mean squared error of valence; Com = Dis - 0.25 Dim.
+
+    None where the labels do not say: no emotion known, or no valence known.
+    """
+
+    dis: float | None
+    dim: float | None
+    com: float | None
+
+    @property
+    def monitored(self) -> float:
+        """What training and the choice of the round maximise: Com, or Dis without valence labels."""
+        value = self.dis if self.com is None else self.com
+        if value is None:
+            raise ValueError("no labels to score against")
+        return value
+
+
+def weighted_f1(confusion: Tensor) -> Tensor:
+    """F1 per class, averaged by the class's true count. (C, C), rows true, columns predicted -> scalar."""
+    confusion = confusion.double()
+    hits, true, predicted = confusion.diag(), confusion.sum(dim=1), confusion.sum(dim=0)
+    f1 = 2 * hits / (true + predicted).clamp_min(1)
+    return (f1 * true).sum() / true.sum()
+
+
+class EmotionMetrics(Metric):
+    """Dis, Dim and Com from sums alone, so that they add up exactly over batches and processes.
+
+    Args:
+        classes: C, the number of emotions.
+
+    ``compute()`` gives a dict of scalar tensors ``dis``, ``dim``, ``com``; NaN where no label is known.
+    """
+
+    full_state_update = False
+    confusion: Tensor
+    squared_error: Tensor
+    valences: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("squared_error", torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
+        self.add_state("valences", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, posterior: Tensor, valence: Tensor, emotion: Tensor, target_valence: Tensor) -> None:
+        """Posteriors (B, C), valences (B,), true classes (B,) with -1 and true valences (B,) with NaN."""
+        known = emotion >= 0
+        cell = emotion[known] * self.classes + posterior.argmax(dim=-1)[known]
+        counts = torch.bincount(cell, minlength=self.classes**2)
+        self.confusion += counts.view(self.classes, self.classes)
+        labelled = ~target_valence.isnan()
+        error = torch.where(labelled, valence - target_valence, 0.0).double()
+        self.squared_error += error.square().sum()
+        self.valences += labelled.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores of all that was seen."""
+        dis = weighted_f1(self.confusion)
+        dim = self.squared_error / self.valences
+        return {"dis": dis, "dim": dim, "com": dis - DIM_WEIGHT * dim}
+
+    def scores(self) -> Scores:
+        """``compute()`` as plain numbers, None where no label is known."""
+        values = {k: None if v.isnan() else float(v) for k, v in self.compute().items()}
+        return Scores(**values)
+
+
+def score(posterior: Tensor, valence: Tensor, emotion: Tensor, target_valence: Tensor) -> Scores:
+    """The scores of predictions (B, C) and (B,) against labels (B,) and (B,)."""
+    metrics = EmotionMetrics(posterior.shape[-1])
+    metrics.update(posterior, valence, emotion, target_valence)
+    return metrics.scores()

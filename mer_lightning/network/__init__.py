@@ -1,0 +1,1 @@
+"""The hierarchical network and how one fit of it goes."""

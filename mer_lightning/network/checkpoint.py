@@ -1,0 +1,71 @@
+"""A trained network as a file: weights and standardisation in safetensors, its shape in JSON.
+
+Nothing here can run code when it is read, and a file cut short or altered is noticed by its hash.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from mer_lightning.data.standardise import Standardisation
+from mer_lightning.errors import UserError
+from mer_lightning.network.hierarchical import Architecture, HierarchicalNetwork
+
+
+class Trained(NamedTuple):
+    """A network and what its inputs must be standardised with."""
+
+    network: HierarchicalNetwork
+    standardisation: Standardisation
+
+
+def write_network(stem: Path, trained: Trained) -> None:
+    """Write ``stem.safetensors`` and ``stem.json``."""
+    weights = {f"network/{k}": v.contiguous().cpu() for k, v in trained.network.state_dict().items()}
+    statistics = {f"standardisation/{k}": v.cpu() for k, v in trained.standardisation.as_tensors().items()}
+    content = save(weights | statistics)
+    stem.with_suffix(".safetensors").write_bytes(content)
+    description = {
+        "schema": 1,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "architecture": asdict(trained.network.architecture),
+    }
+    stem.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def read_network(stem: Path) -> Trained:
+    """Read what ``write_network`` wrote; on the CPU, in evaluation mode.
+
+    Raises UserError for a missing, damaged or foreign file.
+    """
+    path = stem.with_suffix(".safetensors")
+    try:
+        description = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != description["sha256"]:
+            raise UserError(
+                f"{path}: damaged, its hash is not the one in {stem.name}.json; restore or delete it"
+            )
+        a = description["architecture"]
+        architecture = Architecture(**{**a, "fusion_weights": tuple(a["fusion_weights"])})
+        tensors = load(content)
+        with torch.device("meta"):
+            network = HierarchicalNetwork(architecture)
+        network = network.to_empty(device="cpu")
+        network.load_state_dict(_part(tensors, "network/"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{path}: not a network of this program, or damaged: {error}") from error
+    return Trained(network.eval(), Standardisation.from_tensors(_part(tensors, "standardisation/")))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

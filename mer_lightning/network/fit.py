@@ -1,0 +1,92 @@
+"""One fit with a fresh Trainer: to the early-stop point and back to its weights."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from mer_lightning.config import TrainerConfig
+from mer_lightning.data.datamodule import FoldData
+from mer_lightning.network.module import SCORE, EmotionModule
+
+Moments = dict[str, Tensor]  # "exp_avg/NAME", "exp_avg_sq/NAME", "step/NAME" -> tensor
+
+
+class Progress(L.Callback):
+    """Tells ``report`` the epoch and its score, after every epoch."""
+
+    def __init__(self, report: Callable[[int, float], None]) -> None:
+        self.report = report
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The score has just been logged."""
+        self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[SCORE]))
+
+
+def fit(
+    module: EmotionModule,
+    data: FoldData,
+    epochs: int,
+    folder: Path,
+    device: int | None,
+    callbacks: Sequence[L.Callback],
+) -> Moments:
+    """Train ``module`` for at most ``epochs`` and leave it at its early-stop point.
+
+    Args:
+        folder: where the checkpoint of the early-stop point is kept meanwhile.
+        device: index of the accelerator to use, None for Lightning's choice.
+
+    Returns:
+        The optimiser's moments at the early-stop point, by parameter name.
+    """
+    quieten_lightning()
+    settings = module.settings
+    best = ModelCheckpoint(folder, filename="best", monitor=SCORE, mode="max", save_top_k=1)
+    stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
+    trainer = make_trainer(settings, epochs, device, [*callbacks, stop, best])
+    trainer.fit(module, datamodule=data)
+    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    return moments_by_name(module, checkpoint["optimizer_states"][0]["state"])
+
+
+def make_trainer(
+    settings: TrainerConfig, epochs: int, device: int | None, callbacks: list[L.Callback]
+) -> L.Trainer:
+    """A Trainer that prints nothing, logs nothing by itself, and checks once an epoch."""
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        devices=1 if device is None else [device],
+        precision=settings.precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        gradient_clip_val=settings.gradient_clip or None,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def moments_by_name(module: EmotionModule, state: dict[int, dict[str, Tensor]]) -> Moments:
+    """The optimiser's state, kept by index, under the parameters' names."""
+    names = [name for name, _ in module.network.named_parameters()]
+    return {
+        f"{kind}/{names[index]}": tensor
+        for index, kinds in state.items()
+        if index < len(names)  # what follows are the d of the loss, which carry over by themselves
+        for kind, tensor in kinds.items()
+    }
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning's advice on devices and loaders out of a user's terminal; errors stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")

@@ -1,0 +1,120 @@
+"""The LightningModule: one round's loss, validation score and optimiser."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mer_lightning.config import LossConfig, TrainerConfig
+from mer_lightning.data.datamodule import Batch
+from mer_lightning.errors import UserError
+from mer_lightning.losses import UncertaintyWeighting, emotion_loss, valence_loss
+from mer_lightning.metrics import EmotionMetrics
+from mer_lightning.network.hierarchical import Decision, HierarchicalNetwork
+
+SCORE = "score"  # what early stopping and checkpoints monitor: Com, or Dis without valence labels
+
+
+def schedule_factor(schedule: str, epochs: int, rewind_epoch: int) -> Callable[[int], float]:
+    """Epoch of this fit -> factor on the learning rate, the schedule gone back to ``rewind_epoch``.
+
+    ``constant``: 1. ``cosine``: ``(1 + cos(pi t / T)) / 2`` over the T epochs of the whole schedule.
+    """
+    if schedule == "constant":
+        return lambda epoch: 1.0
+    return lambda epoch: 0.5 * (1 + math.cos(math.pi * (epoch + rewind_epoch) / epochs))
+
+
+def task_losses(decision: Decision, batch: Batch, supervision: str) -> tuple[Tensor, Tensor]:
+    """L_e and L_v of a batch, scalars.
+
+    ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: their sum.
+    """
+    emotion, valence = [], []
+    if supervision in ("branch", "both"):
+        emotion.append(emotion_loss(decision.branch_log_posteriors, batch.emotion))
+        valence.append(valence_loss(decision.branch_valences, batch.valence))
+    if supervision in ("fused", "both"):
+        emotion.append(emotion_loss(decision.log_posterior, batch.emotion))
+        valence.append(valence_loss(decision.valence, batch.valence))
+    return torch.stack(emotion).sum(), torch.stack(valence).sum()
+
+
+class EmotionModule(L.LightningModule):
+    """Trains a network for one round.
+
+    ``weighting`` comes from outside because its d carry over from round to round.
+    """
+
+    def __init__(
+        self,
+        network: HierarchicalNetwork,
+        weighting: UncertaintyWeighting,
+        loss: LossConfig,
+        trainer: TrainerConfig,
+        rewind_epoch: int = 0,
+        moments: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.weighting = weighting
+        self.loss = loss
+        self.settings = trainer
+        self.rewind_epoch = rewind_epoch
+        self.moments = moments or {}
+        self.metrics = EmotionMetrics(network.architecture.classes)
+        self.history: list[dict[str, float | None]] = []
+        self.loss_sum = torch.zeros(())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
+        losses = task_losses(self.network(batch.features), batch, self.loss.supervision)
+        present = torch.stack([(batch.emotion >= 0).any(), (~batch.valence.isnan()).any()])
+        total: Tensor = self.weighting(*losses, present)
+        self.loss_sum += total.detach()
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sum, on the device: nothing is logged step by step."""
+        self.loss_sum = torch.zeros((), device=self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch's hits and errors."""
+        decision = self.network(batch.features)
+        self.metrics.update(decision.log_posterior, decision.valence, batch.emotion, batch.valence)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's score, and refuse to go on from a loss that is no number."""
+        scores = self.metrics.scores()
+        self.metrics.reset()
+        mean_loss = float(self.loss_sum) / max(1, self.trainer.num_training_batches)
+        if not math.isfinite(mean_loss):
+            raise UserError(
+                f"the loss became {mean_loss} in epoch {self.current_epoch}: lower trainer.learning_rate "
+                f"(now {self.settings.learning_rate:g}), or look for extreme values in the features"
+            )
+        self.log(SCORE, scores.monitored)
+        self.history.append({"loss": mean_loss, **scores._asdict()})
+
+    def configure_optimizers(self) -> Any:  # Lightning takes many forms
+        """AdamW, fused; no weight decay on the d of the loss. The schedule moves once an epoch."""
+        settings = self.settings
+        groups = [
+            {"params": list(self.network.parameters()), "weight_decay": settings.weight_decay},
+            {"params": list(self.weighting.parameters()), "weight_decay": 0.0},
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        self._carry_moments(optimiser)
+        factor = schedule_factor(settings.schedule, settings.epochs, self.rewind_epoch)
+        return [optimiser], [torch.optim.lr_scheduler.LambdaLR(optimiser, factor)]
+
+    def _carry_moments(self, optimiser: torch.optim.Optimizer) -> None:
+        """Start from the moments handed over, ``KIND/NAME`` -> tensor, if there are any."""
+        parameters = dict(self.network.named_parameters())
+        for key, tensor in self.moments.items():
+            kind, _, name = key.partition("/")
+            parameter = parameters[name]
+            optimiser.state[parameter][kind] = tensor.to(parameter.device)

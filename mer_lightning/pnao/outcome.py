@@ -1,0 +1,83 @@
+"""What one round on one fold leaves behind: a record, the network, and its predictions."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
+from mer_lightning.network.checkpoint import Trained, write_network
+from mer_lightning.network.hierarchical import HierarchicalNetwork
+from mer_lightning.run_directory import RoundFolder
+
+
+@dataclass(frozen=True)
+class Record:
+    """The numbers of one round on one fold."""
+
+    fold: int
+    round: int
+    parameters: int
+    nodes: int
+    macs: int  # multiply-accumulates for one utterance
+    epochs: int
+    seconds: float
+    compact_error: float  # largest difference between masked and compact outputs
+    deltas: list[float]  # d1, d2 of Eq. 9 at the end
+    notes: list[str]  # what guards did, what was emptied
+    history: list[dict[str, float | None]]  # per epoch: loss, dis, dim, com
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for R utterances of the corpus, by M branches, over C emotions."""
+
+    rows: Tensor  # (R,) indices into the corpus
+    log_posterior: Tensor  # (R, C), fused
+    valence: Tensor  # (R,), fused
+    weights: Tensor  # (R, M)
+    branch_log_posteriors: Tensor  # (R, M, C)
+    branch_valences: Tensor  # (R, M)
+
+
+@torch.no_grad()
+def predict_part(network: HierarchicalNetwork, data: FoldData, rows: NDArray[np.int64]) -> Predictions:
+    """The network's decisions on some rows of the corpus, in large batches on the CPU."""
+    table = data.table(torch.device("cpu"))
+    index = torch.from_numpy(rows)
+    decisions = [network(table[batch].features) for batch in torch.split(index, EVALUATION_BATCH)]
+    return Predictions(index, *(torch.cat(parts) for parts in zip(*decisions, strict=True)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All of it, as written to a round's folder."""
+
+    record: Record
+    trained: Trained
+    training_state: dict[str, Tensor]
+    held_out: Predictions
+    stopping: Predictions
+    test: Predictions
+
+    def write(self, folder: RoundFolder) -> None:
+        """The record last: a folder with a record is whole."""
+        write_network(folder.network, self.trained)
+        save_file(self.training_state, folder.training)
+        for part in ("held_out", "stopping", "test"):
+            save_file(vars(getattr(self, part)), folder.predictions(part))
+        folder.record.write_text(json.dumps(asdict(self.record), indent=1), encoding="utf-8")
+
+
+def read_record(folder: RoundFolder) -> Record:
+    """The record of a finished round."""
+    return Record(**json.loads(folder.record.read_text(encoding="utf-8")))
+
+
+def read_predictions(folder: RoundFolder, part: str) -> Predictions:
+    """Predictions of a finished round; part: ``held_out``, ``stopping`` or ``test``."""
+    return Predictions(**load_file(folder.predictions(part)))

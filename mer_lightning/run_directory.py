@@ -1,0 +1,162 @@
+"""The one place that names the files of a run, and writes them so that none is ever half there."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mer_lightning.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)  # noqa: PTH105  (replaces on every platform)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its name when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        shutil.rmtree(path, ignore_errors=True)  # only ever the remains of an unfinished one
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """``fold_F/round_R/``: what one round leaves behind; it is there only when whole."""
+
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether the round is finished."""
+        return self.record.is_file()
+
+    @property
+    def record(self) -> Path:
+        """Numbers of the round, JSON."""
+        return self.path / "record.json"
+
+    @property
+    def network(self) -> Path:
+        """Stem of the compact network's two files."""
+        return self.path / "network"
+
+    @property
+    def training(self) -> Path:
+        """What the next round needs besides the network."""
+        return self.path / "training.safetensors"
+
+    def predictions(self, part: str) -> Path:
+        """Predictions for ``held_out``, ``stopping`` or ``test`` utterances."""
+        return self.path / f"{part}.safetensors"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's files under ``path``."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def results(self) -> Path:
+        """The figures; a run that has this file is finished."""
+        return self.path / "results.json"
+
+    @property
+    def rounds(self) -> Path:
+        """One row per round."""
+        return self.path / "rounds.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """One row per utterance, of the chosen round."""
+        return self.path / "predictions.csv"
+
+    @property
+    def folds(self) -> Path:
+        """The fold of every utterance of Train&Val."""
+        return self.path / "folds.csv"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "figures"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the chosen round's compact networks."""
+        return self.path / "model"
+
+    @property
+    def reference(self) -> Path:
+        """The PNAO run that a control made for itself to match."""
+        return self.path / "reference"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.results.is_file()
+
+    def round(self, fold: int, number: int) -> RoundFolder:
+        """The folder of one round on one fold."""
+        return RoundFolder(self.path / f"fold_{fold}" / f"round_{number}")
+
+    def read_results(self) -> dict[str, Any]:
+        """``results.json``. UserError if the run is not finished."""
+        if not self.finished:
+            raise UserError(f"{self.path}: not a finished run, it has no results.json")
+        return dict(json.loads(self.results.read_text(encoding="utf-8")))
+
+    def best_round(self) -> int:
+        """The round a finished run chose."""
+        return int(self.read_results()["best_round"])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory against a second process. UserError if another holds it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"{self.path}: another process is working in this run directory; wait for it or choose "
+                "another hydra.run.dir"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be written: {error.strerror}; choose another hydra.run.dir"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,1 @@
+"""What ``task=...`` can be: each module's ``run`` takes the configuration and the run directory."""

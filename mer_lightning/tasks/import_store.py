@@ -1,0 +1,21 @@
+"""``task=import``: any reader's data into a feature store."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mer_lightning.config import Config
+from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.store import write_store
+from mer_lightning.results import splits_line
+from mer_lightning.run_directory import RunDirectory
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Read, check, and write the store at ``output``."""
+    corpus = read_corpus(config.data, config.seed)
+    store = write_store(corpus, Path(str(config.output)))
+    sets = ", ".join(f"{name} ({d})" for name, d in corpus.dimensions.items())
+    console = Console()
+    console.print(f"{store}: {splits_line(corpus)}; {sets}", soft_wrap=True, highlight=False)
+    console.print(f"use it with data=store data.root={store}", soft_wrap=True, highlight=False)
