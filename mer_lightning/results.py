@@ -48,6 +48,7 @@ class RoundSummary:
     records: list[Record]
     selection: float  # mean over folds of the stopping part's score: what the round is chosen by
     validation: Scores  # of the out-of-fold predictions
+    by_fold: list[Scores]  # of each fold's held-out part
     test: dict[str, Scores]
 
     @property
@@ -90,6 +91,7 @@ def summarise_round(
     config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
+    held_out = [out_of_fold([read_predictions(run.round(f, number), "held_out")]) for f in range(folds)]
     stopping = [out_of_fold([read_predictions(run.round(f, number), "stopping")]) for f in range(folds)]
     test = test_predictions(run, number, folds, config.ensemble)
     return RoundSummary(
@@ -97,6 +99,7 @@ def summarise_round(
         records=[read_record(run.round(f, number)) for f in range(folds)],
         selection=mean(part.scores(corpus).monitored for part in stopping),
         validation=held_out_predictions(run, number, folds).scores(corpus),
+        by_fold=[part.scores(corpus) for part in held_out],
         test={split: part.scores(corpus) for split, part in by_split(test, corpus).items()},
     )
 
@@ -176,6 +179,7 @@ def _round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
         "epochs": [r.epochs for r in records],
         "selection": summary.selection,
         "validation": summary.validation._asdict(),
+        "by_fold": [scores._asdict() for scores in summary.by_fold],
         "test": {split: scores._asdict() for split, scores in summary.test.items()},
         "compact_error": max(r.compact_error for r in records),
         "notes": [f"fold {r.fold}: {note}" for r in records for note in r.notes],
@@ -187,7 +191,7 @@ def rounds_csv(summaries: Sequence[RoundSummary]) -> str:
     rows = []
     for s in summaries:
         row = _round_json(s, summaries[0].parameters)
-        flat = {k: v for k, v in row.items() if k not in ("validation", "test", "notes", "epochs")}
+        flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}
         flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in x._asdict().items()}

@@ -55,7 +55,13 @@ def write_folder(root: Path, n: int = 60, seed: int = 0, speakers: int = 12) -> 
 
 def folder_overrides(root: Path) -> tuple[str, ...]:
     """Overrides that read ``write_folder``'s folder in two folds."""
-    return ("data=folder", f"data.root={root}", "data.levels=[low,high]", "data.shared=[face]", "data.folds=2")
+    return (
+        "data=folder",
+        f"data.root={root}",
+        "data.levels=[low,high]",
+        "data.shared=[face]",
+        "data.folds=2",
+    )
 
 
 @pytest.fixture

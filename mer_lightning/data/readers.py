@@ -3,6 +3,7 @@
 from mer_lightning.config import DataConfig
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus, check_features, choose_tests, emotion_classes
 from mer_lightning.data.folder import read_folder
+from mer_lightning.data.labels import USUAL_GROUP
 from mer_lightning.data.mertools import read_mertools
 from mer_lightning.data.places import require_sets
 from mer_lightning.data.store import read_store
@@ -64,10 +65,14 @@ def _synthetic(config: DataConfig, seed: int) -> Corpus:
 
 
 def _refuse_unused(config: DataConfig) -> None:
-    """A UserError for a place that the reader would not look at."""
+    """A UserError for a key that the reader would not look at."""
     if config.reader == "synthetic" and config.root:
         raise UserError(
             f"data.root={config.root}: data=synthetic reads no files; say data=folder, mertools or store"
         )
     if config.reader in ("synthetic", "store") and config.labels:
         raise UserError(f"data.labels={config.labels}: data={config.reader} has its own labels")
+    if config.reader != "folder" and config.group not in ("", USUAL_GROUP):
+        raise UserError(
+            f"data.group={config.group}: only the label file of data=folder has columns to choose from"
+        )

@@ -248,6 +248,10 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
     assert results["validation"]["dim"] is None
     assert results["validation"]["com"] is None
     assert json.loads(run.round(0, 0).record.read_text())["deltas"][1] == 1.0  # untouched
-    assert torch.isfinite(torch.tensor(load(run.path).predict(
-        {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
-    ).posterior)).all()
+    assert torch.isfinite(
+        torch.tensor(
+            load(run.path)
+            .predict({name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")})
+            .posterior
+        )
+    ).all()
