@@ -7,11 +7,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mer_lightning.config import Config, register
+from mer_lightning.config import checked, register
 from mer_lightning.errors import UserError
 from mer_lightning.run_directory import RunDirectory
 
@@ -28,8 +28,7 @@ def conf_folder() -> Path:
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def run(settings: DictConfig) -> None:
     """Check the configuration, then do the task."""
-    config = OmegaConf.to_object(settings)
-    assert isinstance(config, Config)  # noqa: S101  (the schema makes it one)
+    config = checked(settings)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
 
@@ -44,15 +43,22 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {message_of(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def one_line(error: BaseException) -> str:
+def message_of(error: Exception) -> str:
     """The message in one line: Hydra and OmegaConf spread theirs over several."""
-    return " ".join(" ".join(str(error).split()).split())
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is not a valid override: {one_line(error).split(' See https')[0]}"
+    return one_line(error)
+
+
+def one_line(error: Exception) -> str:
+    """Without line breaks."""
+    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ The values are in ``conf/``; here are their types and checks. Unknown keys are r
 ``Any`` and checked here, because OmegaConf 2.3 cannot merge into a union inside a group.)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
 
 from mer_lightning.errors import UserError
 
@@ -207,6 +208,22 @@ class Config:
             )
         if self.task == "import" and not self.output:
             raise UserError("task=import needs output=STORE, the folder of the store to write")
+
+
+def checked(settings: DictConfig) -> Config:
+    """The configuration as typed objects, all checks passed.
+
+    Raises UserError for a value that makes no sense or a key that is none of ours: ``+key=value`` adds
+    keys even to a schema.
+    """
+    config = OmegaConf.to_object(settings)
+    if not isinstance(config, Config):
+        raise UserError("the configuration does not follow the schema; is it named first in conf/config.yaml?")
+    groups: dict[str, Any] = {"": config} | {f"{k}.": v for k, v in vars(config).items() if is_dataclass(v)}
+    for prefix, group in groups.items():
+        if unknown := sorted(vars(group).keys() - {f.name for f in fields(group)}):
+            raise UserError(f"unknown configuration key {prefix}{unknown[0]}; see --cfg job for those there are")
+    return config
 
 
 def register() -> None:

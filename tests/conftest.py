@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from mer_lightning.__main__ import conf_folder
-from mer_lightning.config import Config, register
+from mer_lightning.config import Config, checked, register
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 EMOTIONS = ("angry", "happy", "sad")
@@ -29,9 +28,7 @@ def composed(*overrides: str) -> Config:
     """The checked configuration of ``python -m mer_lightning OVERRIDES``."""
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", list(overrides)))
-    assert isinstance(config, Config)
-    return config
+        return checked(compose("config", list(overrides)))
 
 
 def write_folder(root: Path, n: int = 60, seed: int = 0, speakers: int = 12) -> Path:

@@ -21,7 +21,7 @@ VALENCE_MEAN = np.array([-0.08, -2.50, 1.77, -2.37, -1.01, -0.41])
 VALENCE_STD = np.array([0.68, 0.95, 0.74, 1.03, 0.80, 1.29])
 VALENCE_RANGE, VALENCE_STEP = (-5.0, 4.25), 0.25
 ALIKE = (("sad", "worried"), ("angry", "worried"), ("neutral", "surprise"))
-ALIKENESS = 0.9  # the share of a prototype that confusable emotions have in common, against 1 of their own
+ALIKENESS = 1.4  # weight of a direction that confusable emotions share, against 1 of their own
 
 LATENT = 12  # dimensions of the latent vectors
 SPEAKER = 8  # dimensions of a speaker's offset
@@ -58,7 +58,7 @@ VIEWS = {
 }
 LEVELS = tuple(name for name, view in VIEWS.items() if view.acoustic)
 SHARED = tuple(name for name, view in VIEWS.items() if not view.acoustic)
-SIGNAL = 1.2  # strength of a prototype against latent noise of 1
+SIGNAL = 1.25  # strength of a prototype against latent noise of 1
 VALENCE = 0.3  # strength of the valence
 CLARITY = 0.8  # how much the strength differs between utterances, as the deviation of its logarithm
 

@@ -24,9 +24,9 @@ NOT_PART_OF_RESULTS = ("folds", "output", "task")  # may differ when a run is co
 def run(config: Config, directory: RunDirectory) -> None:
     """Train what is not trained yet, then write the results. A finished run is only shown again."""
     with directory.locked():
-        claim(config, directory)
+        refuse_another_configuration(config, directory)
         if not directory.finished:
-            train(with_reference(config, directory), directory)
+            train(config, directory)
     show_results(directory)
 
 
@@ -35,20 +35,16 @@ def train(config: Config, directory: RunDirectory) -> None:
     corpus = read_corpus(config.data, config.seed)
     folds = saved_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds)
+    write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+    config = with_reference(config, directory)
     with Display(config, directory, corpus, int(folds.max()) + 1, warnings) as display:
         cross_validate(config, directory, corpus, folds, display)
     write_results(config, directory, corpus, display.summaries)
 
 
-def claim(config: Config, directory: RunDirectory) -> None:
-    """Save the configuration, or see that it is the one saved there.
-
-    Raises UserError where the directory holds another run.
-    """
-    mine = asdict(config)
-    if not directory.config.is_file():
-        write_text(directory.config, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True))
-    elif different := differences(read_config(directory), mine):
+def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:
+    """A UserError where the directory holds a run with other settings."""
+    if directory.config.is_file() and (different := differences(read_config(directory), asdict(config))):
         raise UserError(
             f"{directory.path} holds a run with another configuration ({different[0]}); continue it with "
             "its own settings, or choose another hydra.run.dir"

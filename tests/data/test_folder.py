@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.helpers import LABELS, data_config, feature_folder
 
 from mer_lightning.data.folder import read_folder
 from mer_lightning.errors import UserError
+from tests.data.helpers import LABELS, data_config, feature_folder
 
 
 def test_reads_features_and_labels(tmp_path: Path) -> None:

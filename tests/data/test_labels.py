@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.helpers import LABELS, RAVDESS, needs_ravdess, same_utterances
 
 from mer_lightning.data.corpus import Utterance
 from mer_lightning.data.labels import read_labels, write_labels
 from mer_lightning.errors import UserError
+from tests.data.helpers import LABELS, RAVDESS, needs_ravdess, same_utterances
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -91,7 +91,7 @@ def test_refuses_with_file_line_and_value(tmp_path: Path, text: str | bytes, say
 
 
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.csv: no such file"):
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
         read_labels(tmp_path / "none.csv", "speaker")
 
 

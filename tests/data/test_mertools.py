@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.helpers import RAVDESS, data_config, needs_ravdess
 
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folder import read_folder
 from mer_lightning.data.mertools import read_label_npz, read_mertools
 from mer_lightning.errors import UserError
+from tests.data.helpers import RAVDESS, data_config, needs_ravdess
 
 Table = dict[str, dict[str, object]]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.data.helpers import data_config, same_utterances, small_corpus
 
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.store import read_store, write_store
 from mer_lightning.errors import UserError
+from tests.data.helpers import data_config, same_utterances, small_corpus
 
 UTTERANCES = [
     Utterance(f"u{i}", ("happy", "sad", "")[i % 3], (1.25, math.nan)[i % 2], split, "ann", i % 4 - 1)

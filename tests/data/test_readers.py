@@ -1,0 +1,111 @@
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mer_lightning.config import DataConfig
+from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.store import write_store
+from mer_lightning.data.synthetic import LEVELS, SHARED, make_synthetic
+from mer_lightning.errors import UserError
+from tests.data.helpers import LABELS, data_config, feature_folder, same_utterances
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+HEAD, *ROWS = LABELS.splitlines()
+
+
+def synthetic(**changes: object) -> DataConfig:
+    return data_config("synthetic", **({"levels": [*LEVELS], "shared": [*SHARED]} | changes))
+
+
+def test_folder_and_the_store_made_from_it_agree(tmp_path: Path) -> None:
+    corpus = read_corpus(data_config(root=feature_folder(tmp_path / "folder")), seed=0)
+    write_store(corpus, tmp_path / "store")
+    stored = read_corpus(data_config("store", tmp_path / "store", levels=[], shared=[]), seed=0)
+    assert same_utterances(stored.utterances, corpus.utterances)
+    assert (stored.levels, stored.shared, stored.classes) == (corpus.levels, corpus.shared, corpus.classes)
+    for name, array in corpus.features.items():
+        np.testing.assert_array_equal(stored.features[name], array)
+
+
+def test_synthetic_takes_the_sets_asked_for() -> None:
+    made = make_synthetic("small", seed=4)
+    corpus = read_corpus(synthetic(levels=["acoustic_high"], shared=[], tests=[], group=""), seed=4)
+    assert corpus.dimensions == {"acoustic_high": 128}
+    assert corpus.synthetic
+    assert corpus.classes == made.classes
+    assert {(u.split, u.group) for u in corpus.utterances} == {("train", "")}
+    np.testing.assert_array_equal(corpus.features["acoustic_high"], made.features["acoustic_high"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "says"),
+    [
+        (
+            [row.replace("train", "test1").replace("val", "test1") for row in ROWS],
+            {},
+            "no utterance in Train&Val",
+        ),
+        ([row.replace("happy", "").replace("sad", "") for row in ROWS], {}, "training needs emotions"),
+        (
+            [*ROWS[:2], *(f"{row.split(',')[0]},odd,,test1,," for row in ROWS[2:])],
+            {},
+            "'odd' of 'u2'.*'test1'",
+        ),
+        ([], {}, "no utterances"),
+        (ROWS, {"labels": "x.csv"}, "x.csv: no such file"),
+    ],
+)
+def test_refuses_labels_one_cannot_train_on(
+    tmp_path: Path, labels: list[str], changes: dict[str, object], says: str
+) -> None:
+    root = feature_folder(tmp_path, "\n".join([HEAD, *labels]) + "\n")
+    with pytest.raises(UserError, match=says):
+        read_corpus(data_config(root=root, **changes), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (lambda: synthetic(root="my/data"), "data.root=my/data"),
+        (lambda: synthetic(labels="x.csv"), "data.labels=x.csv"),
+        (lambda: synthetic(group="actor"), "data.group=actor"),
+        (lambda: data_config("mertools", "x", group="actor"), "data.group=actor"),
+        (lambda: data_config("store", "x", labels="x.csv"), "data.labels=x.csv"),
+        (lambda: synthetic(levels=["acoustic"]), "'acoustic'; did you mean 'acoustic_"),
+        (lambda: synthetic(classes=["happy"]), "'angry'"),
+        (lambda: synthetic(tests=["test2"]), "'test2'.*test1"),
+        (lambda: data_config(root="x", levels=[]), "data.levels is empty"),
+    ],
+)
+def test_refuses_settings_that_do_nothing_or_harm(config, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_corpus(config(), seed=0)
+
+
+@pytest.mark.parametrize("reader", ["folder", "mertools", "store", "synthetic"])
+def test_shipped_configurations_are_complete(reader: str) -> None:
+    text = (CONF / f"{reader}.yaml").read_text(encoding="utf-8")
+    settings = yaml.safe_load(text)
+    assert list(settings) == [field.name for field in fields(DataConfig)]
+    assert settings["reader"] == reader
+    assert all("#" in line for line in text.splitlines())
+    assert text.startswith("# python -m mer_lightning ")
+    asked = {"levels": ["a"]} if reader in ("folder", "mertools") else {}
+    DataConfig(**(settings | asked | ({} if reader == "synthetic" else {"root": "x"})))
+
+
+def test_the_shipped_synthetic_data_can_be_read() -> None:
+    settings = yaml.safe_load((CONF / "synthetic.yaml").read_text(encoding="utf-8"))
+    assert len(read_corpus(DataConfig(**settings), seed=42).utterances) == 1440
+
+
+def test_readers_import_without_torch_and_scikit_learn() -> None:
+    code = "import sys, mer_lightning.data.readers, mer_lightning.data.folds; "
+    code += "print([m for m in ('torch', 'lightning', 'sklearn', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

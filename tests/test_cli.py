@@ -1,0 +1,152 @@
+"""The command line as a user meets it: real processes, real messages."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mer_lightning.__main__ import conf_folder
+from tests.conftest import SMALL, composed, folder_overrides, write_folder
+
+EXPERIMENTS = sorted(p.stem for p in (conf_folder() / "experiment").glob("*.yaml"))
+
+
+def cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mer_lightning", *arguments],
+        cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_help_and_cfg_are_quick_and_import_no_torch(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    done = cli("--cfg", "job", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    seconds = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["pnao"]["rate"] == 0.05
+    assert " torch\n" not in done.stderr
+    assert " lightning\n" not in done.stderr
+    assert seconds < 5  # 0.4 s on an idle core; the machine that runs the tests is not idle
+    assert "pnao" in cli("--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None:
+    config = composed(f"+experiment={name}")
+    assert config.experiment_name == name
+    text = (conf_folder() / "experiment" / f"{name}.yaml").read_text()
+    assert f"# python -m mer_lightning +experiment={name}\n" in text
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{group}={p.stem}" for group in ("fusion", "loss", "network", "pnao", "trainer")
+     for p in sorted((conf_folder() / group).glob("*.yaml"))],
+)  # fmt: skip
+def test_every_choice_composes(choice: str) -> None:
+    extra = ["fusion.weights=[1,1,2]"] if choice == "fusion=linear" else []
+    assert composed(choice, *extra)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pnao.raet=0.1"], "raet"),
+        (["+pnao.raet=0.1"], "raet"),
+        (["pnao.rate=1.0"], "pnao.rate=1.0: expected a value in [0, 1)"),
+        (["pnao.rate=-0.1"], "pnao.rate=-0.1: expected a value in [0, 1)"),
+        (["pnao.rate=nan"], "pnao.rate=nan"),
+        (["pnao.rate=high"], "pnao.rate"),
+        (["task=fly"], "task=fly: expected one of fit"),
+        (["+experiment=pano"], "experiment/pano"),
+        (["fusion=linear"], "one weight per level"),
+        (["fusion=linear", "fusion.weights=[1,2]"], "2 weights for 3 levels"),
+        (["data=folder", "data.levels=[a]"], "data.root"),
+        (["data=folder", "data.root=absent", "data.levels=[a]"], "absent"),
+        (["data=folder", "data.root=x"], "data.levels is empty"),
+        (["data.folds=1"], "data.folds=1"),
+        (["data.folds=many"], "data.folds=many"),
+        (["folds.workers=0"], "folds.workers=0"),
+        (["trainer.epochs=0"], "trainer.epochs=0"),
+        (["task=import"], "output=STORE"),
+        (["seed="], "seed"),
+        (["pnao.rate=[0.1"], "pnao.rate"),
+    ],
+)
+def test_a_mistake_ends_with_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = cli(*arguments, cwd=tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
+    done = cli("pnao.rate=2", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_the_main_job_in_another_directory_without_a_terminal(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "my data")
+    done = cli("+experiment=pnao", *folder_overrides(data), *SMALL, "hydra.run.dir=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("round ")] == [
+        "0",
+        "1",
+        "2",
+    ]
+    names = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
+    assert names >= {
+        "config.yaml", "results.json", "rounds.csv", "predictions.csv", "folds.csv", "model", "fold_0", "fold_1",
+    }  # fmt: skip
+    again = cli("+experiment=pnao", *folder_overrides(data), *SMALL, "hydra.run.dir=out", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "round  0" not in again.stdout
+
+
+def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data")
+    done = cli(
+        "-m", "+experiment=pnao", *folder_overrides(data), *SMALL, "pnao.rate=0.1,0.6", "hydra.sweep.dir=sweep",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "sweep").rglob("results.json"))) == 2
+
+
+def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", n=240)
+    command = [
+        sys.executable, "-m", "mer_lightning", "+experiment=pnao", *folder_overrides(data), *SMALL,
+        "folds.workers=2", "pnao.rounds=200", "pnao.rate=0", "trainer.epochs=40", "hydra.run.dir=out",
+    ]  # fmt: skip
+    for sent in (signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        done_before = len(list(tmp_path.glob("out/fold_*/round_*")))
+        deadline = time.monotonic() + 60
+        while (
+            len(list(tmp_path.glob("out/fold_*/round_*"))) <= done_before + 1 and time.monotonic() < deadline
+        ):
+            time.sleep(0.05)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode != 0
+        if sent is signal.SIGINT:
+            assert "interrupted; the finished rounds are kept. Continue with: python -m mer_lightning" in out
+            assert "Traceback" not in err
+    time.sleep(1.5)
+    left = len(list(tmp_path.glob("out/fold_*/round_*")))
+    time.sleep(1.5)
+    assert len(list(tmp_path.glob("out/fold_*/round_*"))) == left  # no orphan trains on
