@@ -218,11 +218,15 @@ def checked(settings: DictConfig) -> Config:
     """
     config = OmegaConf.to_object(settings)
     if not isinstance(config, Config):
-        raise UserError("the configuration does not follow the schema; is it named first in conf/config.yaml?")
+        raise UserError(
+            "the configuration does not follow the schema; is it named first in conf/config.yaml?"
+        )
     groups: dict[str, Any] = {"": config} | {f"{k}.": v for k, v in vars(config).items() if is_dataclass(v)}
     for prefix, group in groups.items():
         if unknown := sorted(vars(group).keys() - {f.name for f in fields(group)}):
-            raise UserError(f"unknown configuration key {prefix}{unknown[0]}; see --cfg job for those there are")
+            raise UserError(
+                f"unknown configuration key {prefix}{unknown[0]}; see --cfg job for those there are"
+            )
     return config
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -100,7 +102,7 @@ class Display:
             noted = sum(len(record.notes) for record in summary.records)
             self._say(
                 f"round {r:2d}  {scores_text(summary.validation)}  parameters {summary.parameters:,.0f} "
-                f"({left:.1%})" + (f"  guards: {noted} notes" if noted else "")
+                f"({left:.1%})" + (f"  guards held {noted} layers" if noted else "")
             )
 
     def _say(self, text: str) -> None:
@@ -117,26 +119,40 @@ def show_results(run: RunDirectory) -> None:
     """The final table of a finished run, and where its files are."""
     results = run.read_results()
     console = Console(soft_wrap=True, highlight=False)
-    best = results["best_round"]
     title = f"{results['experiment']} on {results['data']['name']}, seed {results['seed']}"
     if results["data"]["synthetic"]:
         title += " (synthetic data)"
-    table = Table(title=title, title_justify="left")
-    splits = ["Train&Val", *results["test"]]
-    for column in ("round", "parameters", *(f"{s} {m}" for s in splits for m in ("Dis", "Dim", "Com"))):
-        table.add_column(column, justify="right")
-    for row in results["rounds"]:
-        scores = [row["validation"], *row["test"].values()]
-        table.add_row(
-            f"{row['round']}{' *' if row['round'] == best else ''}",
-            f"{row['parameters']:,} ({row['parameters_ratio']:.1%})",
-            *(number(s[m]) for s in scores for m in ("dis", "dim", "com")),
-            style="bold" if row["round"] == best else None,
-        )
-    console.print(table, crop=False)
-    console.print(f"* chosen on validation; {chosen_text(results)}", markup=False)
+    table = results_table(results, title)
+    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    Console(width=max(wide, console.width), highlight=False).print(table)  # better a long line than cut numbers
+    console.print(
+        f"* chosen on validation; {chosen_text(results)}. Without a name: Train&Val, out of fold",
+        markup=False,
+    )
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
         console.print(f"{what:12s}{path}", markup=False)
+
+
+def results_table(results: dict[str, Any], title: str) -> Table:
+    """One row per round; scores that no set has labels for are left out."""
+    best, rounds = results["best_round"], results["rounds"]
+    scores = [("", row["validation"]) for row in rounds[:1]] + [
+        (f"{s} ", t) for s, t in rounds[0]["test"].items()
+    ]
+    columns = [(i, prefix, m) for i, (prefix, x) in enumerate(scores) for m in x if x[m] is not None]
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
+    for header in ("round", "parameters", "left", *(f"{prefix}{m.capitalize()}" for _, prefix, m in columns)):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rounds:
+        parts = [row["validation"], *row["test"].values()]
+        table.add_row(
+            f"{'* ' if row['round'] == best else ''}{row['round']}",
+            f"{row['parameters']:,}",
+            f"{row['parameters_ratio']:.1%}",
+            *(number(parts[i][m]) for i, _, m in columns),
+            style="bold" if row["round"] == best else None,
+        )
+    return table
 
 
 def chosen_text(results: dict[str, Any]) -> str:
