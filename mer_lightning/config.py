@@ -65,13 +65,22 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class NetworkConfig:
-    """The branches: encoders, attention-guided gathering, joint decoder."""
+    """The network: its kind and sizes."""
 
+    kind: str  # hierarchical: one branch per level (the paper's) | transformer: one token per feature set
     dimension: int  # D, the width of a gathered representation; hidden layers have 2 D
     dropout: float  # after every hidden layer
     softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
+    layers: int  # transformer: encoder layers
+    heads: int  # transformer: attention heads, a divisor of the dimension
 
     def __post_init__(self) -> None:
+        _one_of("network.kind", self.kind, ("hierarchical", "transformer"))
+        if self.kind == "transformer" and (self.layers < 1 or self.heads < 1 or self.dimension % self.heads):
+            raise UserError(
+                f"network: a transformer needs layers >= 1 and heads that divide network.dimension="
+                f"{self.dimension}; layers={self.layers}, heads={self.heads}"
+            )
         _between("network.dimension", self.dimension, 1, 65536)
         _between("network.dropout", self.dropout, 0, 1, open_above=True)
 

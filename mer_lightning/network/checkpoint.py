@@ -9,20 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import UserError
-from mer_lightning.network.hierarchical import Architecture, HierarchicalNetwork
+from mer_lightning.network.base import Architecture, EmotionNetwork
+from mer_lightning.network.build import build_empty
 
 
 class Trained(NamedTuple):
     """A network and what its inputs must be standardised with."""
 
-    network: HierarchicalNetwork
+    network: EmotionNetwork
     standardisation: Standardisation
 
 
@@ -56,9 +56,7 @@ def read_network(stem: Path) -> Trained:
         a = description["architecture"]
         architecture = Architecture(**{**a, "fusion_weights": tuple(a["fusion_weights"])})
         tensors = load(content)
-        with torch.device("meta"):
-            network = HierarchicalNetwork(architecture)
-        network = network.to_empty(device="cpu")
+        network = build_empty(architecture)
         network.load_state_dict(_part(tensors, "network/"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

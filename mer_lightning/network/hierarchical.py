@@ -1,45 +1,15 @@
 """The hierarchical network: one branch per acoustic level, decisions fused (Fig. 1 of the paper)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mer_lightning.fusion import fuse_log_posteriors, make_fusion
+from mer_lightning.network.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.network.decoder import JointDecoder
 from mer_lightning.network.gathering import Gathering
 from mer_lightning.network.groups import Consumer, NodeGroup
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network as data: enough to build it, before its weights are loaded.
-
-    levels, shared: feature set -> input dimension. widths: node group -> width, for the groups that
-    pruning has narrowed; a group not named has its full width (D, or 2 D for first hidden layers).
-    """
-
-    levels: dict[str, int]
-    shared: dict[str, int]
-    classes: int
-    dimension: int = 128
-    dropout: float = 0.3
-    softmax: bool = True
-    fusion: str = "entropy"
-    fusion_weights: tuple[float, ...] = ()
-    widths: dict[str, int] = field(default_factory=dict)
-
-
-class Decision(NamedTuple):
-    """What the network says of B utterances, with M branches and C emotions."""
-
-    log_posterior: Tensor  # (B, C), fused
-    valence: Tensor  # (B,), fused
-    weights: Tensor  # (B, M), of the branches
-    branch_log_posteriors: Tensor  # (B, M, C)
-    branch_valences: Tensor  # (B, M)
 
 
 class Branch(nn.Module):
@@ -56,16 +26,20 @@ class Branch(nn.Module):
         return (h, *self.decoder(h))
 
 
-class HierarchicalNetwork(nn.Module):
+class HierarchicalNetwork(EmotionNetwork):
     """M branches over standardised features, fused into one decision."""
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.architecture = architecture
+        super().__init__(architecture)
         self.sets = [(level, *architecture.shared) for level in architecture.levels]
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
         gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
         self.fusion = make_fusion(architecture.fusion, gathered, architecture.fusion_weights)
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The acoustic levels, one branch each."""
+        return tuple(self.architecture.levels)
 
     def _width(self, group: str, multiple: int) -> int:
         return self.architecture.widths.get(group, multiple * self.architecture.dimension)
@@ -140,29 +114,3 @@ class HierarchicalNetwork(nn.Module):
             readers.append(Consumer("fusion.score", fused_offset))
         tied = tuple(f"{gathering}.encoders.{s}.3" for s in range(len(sets)))
         return [*groups, NodeGroup(f"{level}/gathered", gathered, tied, tuple(readers))]
-
-    def narrowed(self, widths: Mapping[str, int]) -> "HierarchicalNetwork":
-        """A network of the same kind whose groups have ``widths``; its weights are not yet set."""
-        with torch.device("meta"):  # no time spent on initial values that are about to be replaced
-            network = HierarchicalNetwork(replace(self.architecture, widths=dict(widths)))
-        return network.to_empty(device=next(self.parameters()).device)
-
-
-def prunable_weights(network: HierarchicalNetwork) -> list[nn.Parameter]:
-    """The weight matrices whose rows are hidden nodes: what the sparse term of Eq. 8 sums over."""
-    return [network.get_submodule(p).weight for g in network.node_groups() for p in g.producers]  # type: ignore[misc]
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Trainable numbers in the network."""
-    return sum(p.numel() for p in network.parameters())
-
-
-def count_macs(network: nn.Module) -> int:
-    """Multiply-accumulates of the linear layers for one utterance."""
-    return sum(m.in_features * m.out_features for m in network.modules() if isinstance(m, nn.Linear))
-
-
-def count_nodes(network: HierarchicalNetwork) -> int:
-    """Hidden nodes; tied ones count once."""
-    return sum(group.width for group in network.node_groups())

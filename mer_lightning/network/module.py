@@ -13,7 +13,7 @@ from mer_lightning.data.datamodule import Batch
 from mer_lightning.errors import UserError
 from mer_lightning.losses import UncertaintyWeighting, emotion_loss, valence_loss
 from mer_lightning.metrics import EmotionMetrics
-from mer_lightning.network.hierarchical import Decision, HierarchicalNetwork
+from mer_lightning.network.base import Decision, EmotionNetwork
 
 SCORE = "score"  # what early stopping and checkpoints monitor: Com, or Dis without valence labels
 
@@ -51,7 +51,7 @@ class EmotionModule(L.LightningModule):
 
     def __init__(
         self,
-        network: HierarchicalNetwork,
+        network: EmotionNetwork,
         weighting: UncertaintyWeighting,
         loss: LossConfig,
         trainer: TrainerConfig,

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mer_lightning.losses import add_l1_subgradient
-from mer_lightning.network.hierarchical import prunable_weights
+from mer_lightning.network.base import prunable_weights
 from mer_lightning.network.module import EmotionModule
 
 

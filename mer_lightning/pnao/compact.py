@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mer_lightning.network.base import EmotionNetwork
+from mer_lightning.network.build import narrowed
 from mer_lightning.network.groups import NodeGroup
-from mer_lightning.network.hierarchical import HierarchicalNetwork
 
 
 class Kept(NamedTuple):
@@ -55,7 +56,7 @@ def take(tensor: Tensor, kept: Kept) -> Tensor:
     return tensor.clone()
 
 
-def kept_in(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
+def kept_in(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
     """``kept_indices`` of a network: layer -> what stays of it."""
     groups = network.node_groups()
     columns = {
@@ -64,7 +65,7 @@ def kept_in(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> dict[s
     return kept_indices(groups, masks, columns)
 
 
-def compact(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> HierarchicalNetwork:
+def compact(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> EmotionNetwork:
     """A narrower network without the masked nodes: same outputs as the masked one, to 1e-6.
 
     Args:
@@ -72,7 +73,7 @@ def compact(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> Hierar
         masks: node group -> (width,) bool, True where the node stays.
     """
     kept = kept_in(network, masks)
-    narrow = network.narrowed({name: int(mask.sum()) for name, mask in masks.items()})
+    narrow = narrowed(network, {name: int(mask.sum()) for name, mask in masks.items()})
     everything = Kept(None, None)
     state = {
         name: take(tensor, kept.get(name.rpartition(".")[0], everything))
@@ -83,7 +84,7 @@ def compact(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> Hierar
 
 
 @torch.no_grad()
-def masked(network: HierarchicalNetwork, masks: Mapping[str, Tensor]) -> HierarchicalNetwork:
+def masked(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> EmotionNetwork:
     """A copy of full width in which the masked nodes' weights and biases are zero."""
     network = copy.deepcopy(network)
     for group in network.node_groups():

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mer_lightning.network.hierarchical import HierarchicalNetwork
+from mer_lightning.network.base import EmotionNetwork
 
 
 def node_importance(weight: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def node_importance(weight: Tensor) -> Tensor:
     return weight.detach().abs().mean(dim=1)
 
 
-def group_importances(network: HierarchicalNetwork) -> dict[str, Tensor]:
+def group_importances(network: EmotionNetwork) -> dict[str, Tensor]:
     """Node group -> (width,) importance; of tied nodes the mean over the tied layers."""
     importances = {}
     for group in network.node_groups():

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
+from mer_lightning.network.base import EmotionNetwork
 from mer_lightning.network.checkpoint import Trained, write_network
-from mer_lightning.network.hierarchical import HierarchicalNetwork
 from mer_lightning.run_directory import RoundFolder
 
 
@@ -45,7 +45,7 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict_part(network: HierarchicalNetwork, data: FoldData, rows: NDArray[np.int64]) -> Predictions:
+def predict_part(network: EmotionNetwork, data: FoldData, rows: NDArray[np.int64]) -> Predictions:
     """The network's decisions on some rows of the corpus, in large batches on the CPU."""
     table = data.table(torch.device("cpu"))
     index = torch.from_numpy(rows)

@@ -14,15 +14,10 @@ from torch import Tensor
 from mer_lightning.config import Config, PnaoConfig
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.losses import UncertaintyWeighting
+from mer_lightning.network.base import Architecture, EmotionNetwork, count_nodes, count_parameters
+from mer_lightning.network.build import build
 from mer_lightning.network.checkpoint import Trained, read_network
 from mer_lightning.network.fit import Moments, Progress, fit
-from mer_lightning.network.hierarchical import (
-    Architecture,
-    HierarchicalNetwork,
-    count_macs,
-    count_nodes,
-    count_parameters,
-)
 from mer_lightning.network.module import EmotionModule
 from mer_lightning.pnao.callback import SparseTraining
 from mer_lightning.pnao.compact import compact, kept_in, masked, take
@@ -45,7 +40,7 @@ Report = Callable[[int, float], None]  # epoch, validation score
 class Start:
     """What a fit starts from: a network, the d of the loss, the optimiser's moments, and why so."""
 
-    network: HierarchicalNetwork
+    network: EmotionNetwork
     weighting: UncertaintyWeighting
     moments: Moments
     notes: list[str]
@@ -76,7 +71,7 @@ def run_round(
             round=number,
             parameters=count_parameters(network),
             nodes=count_nodes(network),
-            macs=count_macs(network),
+            macs=network.macs(),
             epochs=len(module.history),
             seconds=time.perf_counter() - began,
             compact_error=start.compact_error,
@@ -102,13 +97,16 @@ def initial(config: Config, data: FoldData) -> Start:
         levels={name: dimensions[name] for name in corpus.levels},
         shared={name: dimensions[name] for name in corpus.shared},
         classes=len(corpus.classes),
+        kind=n.kind,
+        layers=n.layers,
+        heads=n.heads,
         dimension=n.dimension,
         dropout=n.dropout,
         softmax=n.softmax,
         fusion=f.kind,
         fusion_weights=tuple(f.weights),
     )
-    return Start(HierarchicalNetwork(architecture), UncertaintyWeighting(config.loss.weighting), {}, [])
+    return Start(build(architecture), UncertaintyWeighting(config.loss.weighting), {}, [])
 
 
 def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number: int) -> Start:
@@ -131,7 +129,7 @@ def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number:
     return Start(narrow, weighting, moments, notes, difference(masked(network, masks), narrow, probe))
 
 
-def learn_masks(network: HierarchicalNetwork, config: Config, fold: int, number: int) -> Guarded:
+def learn_masks(network: EmotionNetwork, config: Config, fold: int, number: int) -> Guarded:
     """Line 3: Eq. 10 and 11 with their guards, or a control's masks."""
     pnao = config.pnao
     importances = group_importances(network)
@@ -146,9 +144,7 @@ def learn_masks(network: HierarchicalNetwork, config: Config, fold: int, number:
     return guard_masks(masks, importances, pnao.min_width, pnao.max_share)
 
 
-def reference_widths(
-    pnao: PnaoConfig, network: HierarchicalNetwork, fold: int, number: int
-) -> dict[str, int]:
+def reference_widths(pnao: PnaoConfig, network: EmotionNetwork, fold: int, number: int) -> dict[str, int]:
     """Widths of the PNAO run that a control matches: ``random`` after the same round, ``one_shot`` of
     the round which that run chose."""
     reference = RunDirectory(Path(str(pnao.like)))
@@ -164,7 +160,7 @@ def round_seed(seed: int, fold: int, number: int) -> int:
 
 
 @torch.no_grad()
-def difference(one: HierarchicalNetwork, other: HierarchicalNetwork, features: dict[str, Tensor]) -> float:
+def difference(one: EmotionNetwork, other: EmotionNetwork, features: dict[str, Tensor]) -> float:
     """Largest absolute difference of two networks' posteriors and valences."""
     a, b = one.eval()(features), other.eval()(features)
     other.train()

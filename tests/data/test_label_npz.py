@@ -1,3 +1,4 @@
+import contextlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -94,12 +95,34 @@ def test_names_what_a_pickle_asked_for(tmp_path: Path, payload: bytes, asked: st
         b"\x80\x04P1\n.",
         b"cnumpy\nndarray\n(I1000000000000000\ntR.",
         b"cnumpy\nndarray\n}b.",
+        b"cnumpy\ndtype\n(S'f8'\ntR(I-1\nI-1\nI-1\ntb.",
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'O8'\ntRC\x0812345678tR.",
+        b"\x80\x04}r\xff\xff\xff\xff.",
     ],
 )
 def test_refuses_other_and_broken_pickles(tmp_path: Path, payload: bytes) -> None:
     with pytest.raises(UserError, match=r"labels\.npz") as caught:
         read_corpora(with_member(tmp_path / "labels.npz", payload))
     assert "\n" not in str(caught.value)
+
+
+def test_scalars_come_back_as_numpy_made_them(tmp_path: Path) -> None:
+    scalars = [np.float64(0.1), np.float32(-1.5), np.float16(2), np.int64(-3), np.uint8(200), np.bool_(True)]
+    scalars += [np.str_("très"), np.array([1.5], dtype=">f8")[0]]
+    for protocol in (3, 4):
+        pickled = pickle.dumps(np.array({"x": scalars}, dtype=object), protocol=protocol)
+        assert read_corpora(with_member(tmp_path / "l.npz", pickled)) == {"train": {"x": scalars}}
+
+
+def test_damage_is_refused_and_never_crashes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = pickle.dumps(np.array(TABLE, dtype=object), protocol=4)
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        with contextlib.suppress(UserError):
+            read_corpora(with_member(tmp_path / "labels.npz", bytes(damaged)))
 
 
 def test_refuses_a_member_with_another_shape(tmp_path: Path) -> None:

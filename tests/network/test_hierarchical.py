@@ -6,14 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mer_lightning.fusion import entropy_fusion
-from mer_lightning.network.hierarchical import (
-    Architecture,
-    HierarchicalNetwork,
-    count_macs,
-    count_nodes,
-    count_parameters,
-    prunable_weights,
-)
+from mer_lightning.network.base import Architecture, count_nodes, count_parameters, prunable_weights
+from mer_lightning.network.hierarchical import HierarchicalNetwork
 
 TWO_LEVELS = Architecture({"a": 5, "b": 7}, {"x": 4, "y": 3}, classes=6, dimension=8)
 
@@ -67,7 +61,7 @@ def test_counts_match_a_count_by_hand() -> None:
     heads = (8 * 3 + 3) + (8 + 1) + (3 + 1) + (2 + 1)
     assert count_parameters(network) == encoders + attention + heads
     biases = 16 + 8 + 16 + 8 + 16 + 8 + 2 + 3 + 1 + 1 + 1
-    assert count_macs(network) == encoders + attention + heads - biases
+    assert network.macs() == encoders + attention + heads - biases
     assert count_nodes(network) == 16 + 16 + 8 + 16 + 8
 
 

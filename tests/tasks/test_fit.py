@@ -16,8 +16,8 @@ from mer_lightning import load
 from mer_lightning.config import Config
 from mer_lightning.crossval import Bench
 from mer_lightning.errors import UserError
+from mer_lightning.network.base import count_nodes, count_parameters
 from mer_lightning.network.checkpoint import read_network
-from mer_lightning.network.hierarchical import count_macs, count_nodes, count_parameters
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 
@@ -66,7 +66,7 @@ def test_results_follow_the_contract(small: Small, tmp_path: Path) -> None:
         networks = [read_network(run.round(f, r["round"]).network).network for f in range(2)]
         assert r["parameters"] == round(np.mean([count_parameters(n) for n in networks]))
         assert r["nodes"] == round(np.mean([count_nodes(n) for n in networks]))
-        assert r["macs"] == round(np.mean([count_macs(n) for n in networks]))
+        assert r["macs"] == round(np.mean([n.macs() for n in networks]))
 
 
 def test_predictions_give_the_reported_scores_and_load_gives_the_predictions(

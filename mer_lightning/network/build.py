@@ -1,0 +1,31 @@
+"""The one place that knows all kinds of networks."""
+
+from dataclasses import replace
+
+import torch
+
+from mer_lightning.network.base import Architecture, EmotionNetwork
+from mer_lightning.network.hierarchical import HierarchicalNetwork
+from mer_lightning.network.transformer import TransformerNetwork
+
+KINDS: dict[str, type[EmotionNetwork]] = {
+    "hierarchical": HierarchicalNetwork,
+    "transformer": TransformerNetwork,
+}
+
+
+def build(architecture: Architecture) -> EmotionNetwork:
+    """The network that ``architecture`` describes, with fresh weights."""
+    return KINDS[architecture.kind](architecture)
+
+
+def build_empty(architecture: Architecture) -> EmotionNetwork:
+    """The same with weights that are yet to be loaded: no time is spent on initial values."""
+    with torch.device("meta"):
+        network = build(architecture)
+    return network.to_empty(device="cpu")
+
+
+def narrowed(network: EmotionNetwork, widths: dict[str, int]) -> EmotionNetwork:
+    """A network of the same kind whose node groups have ``widths``; its weights are not yet set."""
+    return build_empty(replace(network.architecture, widths=widths))
