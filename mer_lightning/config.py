@@ -106,11 +106,13 @@ class LossConfig:
 
     weighting: str  # paper | kendall | liebel | sum | as_printed
     supervision: str  # branch | fused | both
+    auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
 
     def __post_init__(self) -> None:
         _one_of("loss.weighting", self.weighting, WEIGHTINGS)
         _one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
+        _between("loss.auxiliary", self.auxiliary, 0, BIG)
         _between("loss.alpha", self.alpha, 0, BIG)
 
 
@@ -142,6 +144,31 @@ class PnaoConfig:
         _between("pnao.max_share", self.max_share, 0, 1)
         _one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
         _one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+
+
+@dataclass(kw_only=True)
+class RevisionConfig:
+    """Progressive label revision: the test sets' utterances as training data, with predicted labels."""
+
+    rounds: int  # 0: none; each round revises the labels by the class probabilities of the one before
+    share: float  # of the unlabelled utterances that are learnt from in the last round, the surest ones
+
+    def __post_init__(self) -> None:
+        _between("revision.rounds", self.rounds, 0, 1000)
+        _between("revision.share", self.share, 0, 1)
+
+
+@dataclass(kw_only=True)
+class CombineConfig:
+    """Decision-level combination of systems that are trained apart."""
+
+    of: str  # none | levels: one single-branch system per level | fusions: PNAO with attention, with entropy
+    weights: str  # mean | fitted: on the out-of-fold predictions
+    runs: list[str]  # finished runs to combine instead of training the systems
+
+    def __post_init__(self) -> None:
+        _one_of("combine.of", self.of, ("none", "levels", "fusions"))
+        _one_of("combine.weights", self.weights, ("mean", "fitted"))
 
 
 @dataclass(kw_only=True)
@@ -198,23 +225,35 @@ class Config:
     fusion: FusionConfig
     loss: LossConfig
     pnao: PnaoConfig
+    revision: RevisionConfig
+    combine: CombineConfig
     trainer: TrainerConfig
     folds: FoldsConfig
+
+    def check_levels(self, levels: int) -> None:
+        """A UserError if linear fusion has not one weight for each of the ``levels``."""
+        if self.fusion.kind == "linear" and len(self.fusion.weights) != levels:
+            raise UserError(f"fusion.weights has {len(self.fusion.weights)} weights for {levels} levels")
+
+    @property
+    def last_round(self) -> int:
+        """The number of the last round that this run trains."""
+        return self.revision.rounds or self.pnao.last_round
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
         _one_of("protocol", self.protocol, ("paper", "nested"))
         _one_of("ensemble", self.ensemble, ("posterior", "logit"))
         _between("seed", self.seed, 0, 2**32 - 1)
-        if self.fusion.kind == "linear" and len(self.fusion.weights) != len(self.data.levels):
-            raise UserError(
-                f"fusion.weights has {len(self.fusion.weights)} weights for {len(self.data.levels)} levels"
-            )
+        if self.data.levels:  # a store's own are known when it is read
+            self.check_levels(len(self.data.levels))
         if self.pnao.rewind_epoch not in range(self.trainer.epochs):
             raise UserError(
                 f"pnao.rewind_epoch={self.pnao.rewind_epoch}: expected 0 to {self.trainer.epochs - 1} "
                 "(trainer.epochs - 1)"
             )
+        if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
+            raise UserError("pnao.rounds > 0 goes with hierarchical networks without label revision only")
         if self.task == "import" and not self.output:
             raise UserError("task=import needs output=STORE, the folder of the store to write")
 

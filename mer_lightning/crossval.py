@@ -96,7 +96,7 @@ def cross_validate(
 ) -> None:
     """Train every round on every fold that the run directory does not hold yet."""
     count = int(folds.max()) + 1
-    last = config.pnao.last_round
+    last = config.last_round
     first = {
         f: next((r for r in range(last + 1) if not run.round(f, r).done), last + 1) for f in range(count)
     }
@@ -119,7 +119,7 @@ def _train_in_workers(
     """The same, several rounds at a time: a fold's next round is queued when its last one is done."""
     context = multiprocessing.get_context("spawn")
     news: SimpleQueue[Epoch] = context.SimpleQueue()
-    last = config.pnao.last_round
+    last = config.last_round
     with _pool(context, workers, config, run, news) as pool:
         running: dict[Future[None], tuple[int, int]] = {
             pool.submit(_train, fold, number): (fold, number)
@@ -165,7 +165,7 @@ def _start_worker(config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]")
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    corpus = read_corpus(config.data, config.seed)
+    corpus = read_corpus(config.data)
     _bench = Bench(config, run, corpus, read_folds(run.folds, corpus), news.put)
 
 

@@ -57,7 +57,7 @@ class Display:
         self.fold_bars: list[TaskID] = []
 
     def __enter__(self) -> Self:
-        rounds = self.config.pnao.last_round + 1
+        rounds = self.config.last_round + 1
         self._say(f"{self.config.experiment_name} on {self.corpus.name}: {splits_line(self.corpus)}")
         self._say(f"{self.folds} folds x {rounds} rounds, into {self.run.path}")
         if self.corpus.synthetic:
@@ -92,7 +92,7 @@ class Display:
         self._sum_up()
 
     def _sum_up(self) -> None:
-        last = self.config.pnao.last_round
+        last = self.config.last_round
         while (r := len(self.summaries)) <= last and all(
             self.run.round(fold, r).done for fold in range(self.folds)
         ):
@@ -124,7 +124,9 @@ def show_results(run: RunDirectory) -> None:
         title += " (synthetic data)"
     table = results_table(results, title)
     wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    Console(width=max(wide, console.width), highlight=False).print(table)  # better a long line than cut numbers
+    Console(width=max(wide, console.width), highlight=False).print(
+        table
+    )  # better a long line than cut numbers
     console.print(
         f"* chosen on validation; {chosen_text(results)}. Without a name: Train&Val, out of fold",
         markup=False,

@@ -4,40 +4,24 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from statistics import mean
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from mer_lightning import __version__
 from mer_lightning.config import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
-from mer_lightning.metrics import Scores, score
+from mer_lightning.decisions import Decided, Fused, by_split, decide, fused, joined
+from mer_lightning.metrics import Scores
 from mer_lightning.network.checkpoint import read_network, write_network
-from mer_lightning.pnao.outcome import Predictions, Record, read_predictions, read_record
-from mer_lightning.predict import average_log_posteriors, describe_model
+from mer_lightning.pnao.outcome import Record, read_predictions, read_record
+from mer_lightning.predict import Share, write_description
 from mer_lightning.run_directory import RunDirectory, new_folder, write_text
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Fused:
-    """Fused predictions for R utterances of the corpus: of a fold's network, or the mean over folds."""
-
-    rows: Tensor  # (R,) indices into the corpus
-    posterior: Tensor  # (R, C)
-    valence: Tensor  # (R,)
-    weights: Tensor  # (R, M)
-
-    def scores(self, corpus: Corpus) -> Scores:
-        """Against the corpus's labels."""
-        emotion = torch.from_numpy(corpus.emotions)[self.rows]
-        return score(self.posterior, self.valence, emotion, torch.from_numpy(corpus.valences)[self.rows])
 
 
 @dataclass(frozen=True)
@@ -57,61 +41,28 @@ class RoundSummary:
         return mean(r.parameters for r in self.records)
 
 
-def out_of_fold(parts: Sequence[Predictions]) -> Fused:
-    """The held-out predictions of all folds, one after the other."""
-    return Fused(
-        torch.cat([p.rows for p in parts]),
-        torch.cat([p.log_posterior for p in parts]).exp(),
-        torch.cat([p.valence for p in parts]),
-        torch.cat([p.weights for p in parts]),
-    )
-
-
-def mean_over_folds(parts: Sequence[Predictions], ensemble: str) -> Fused:
-    """The mean of the folds' predictions for the same utterances."""
-    return Fused(
-        parts[0].rows,
-        average_log_posteriors(torch.stack([p.log_posterior for p in parts]), ensemble),
-        torch.stack([p.valence for p in parts]).mean(dim=0),
-        torch.stack([p.weights for p in parts]).mean(dim=0),
-    )
-
-
-def test_predictions(run: RunDirectory, number: int, folds: int, ensemble: str) -> Fused:
-    """Predictions of a round for the test sets: the mean over the folds' networks."""
-    return mean_over_folds([read_predictions(run.round(f, number), "test") for f in range(folds)], ensemble)
-
-
-def held_out_predictions(run: RunDirectory, number: int, folds: int) -> Fused:
-    """Out-of-fold predictions of a round for Train&Val."""
-    return out_of_fold([read_predictions(run.round(f, number), "held_out") for f in range(folds)])
-
-
 def summarise_round(
     config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
-    held_out = [out_of_fold([read_predictions(run.round(f, number), "held_out")]) for f in range(folds)]
-    stopping = [out_of_fold([read_predictions(run.round(f, number), "stopping")]) for f in range(folds)]
-    test = test_predictions(run, number, folds, config.ensemble)
+    rounds = [run.round(fold, number) for fold in range(folds)]
+    stopping = [fused(read_predictions(r, "stopping")).scores(corpus).monitored for r in rounds]
+    decided = decide(run, number, folds, config.ensemble)
+    return summarise(number, [read_record(r) for r in rounds], mean(stopping), decided, corpus)
+
+
+def summarise(
+    number: int, records: list[Record], selection: float, decided: Decided, corpus: Corpus
+) -> RoundSummary:
+    """Scores of decisions, with the sizes of the networks that made them."""
     return RoundSummary(
         number=number,
-        records=[read_record(run.round(f, number)) for f in range(folds)],
-        selection=mean(part.scores(corpus).monitored for part in stopping),
-        validation=held_out_predictions(run, number, folds).scores(corpus),
-        by_fold=[part.scores(corpus) for part in held_out],
-        test={split: part.scores(corpus) for split, part in by_split(test, corpus).items()},
+        records=records,
+        selection=selection,
+        validation=joined(decided.held_out).scores(corpus),
+        by_fold=[part.scores(corpus) for part in decided.held_out],
+        test={split: part.scores(corpus) for split, part in by_split(decided.test, corpus).items()},
     )
-
-
-def by_split(fused: Fused, corpus: Corpus) -> dict[str, Fused]:
-    """Test set -> its share of the predictions."""
-    splits = [corpus.utterances[int(row)].split for row in fused.rows]
-    parts = {}
-    for split in sorted(set(splits)):
-        here = torch.tensor([s == split for s in splits])
-        parts[split] = Fused(*(tensor[here] for tensor in vars(fused).values()))
-    return parts
 
 
 def chosen_round(summaries: Sequence[RoundSummary]) -> RoundSummary:
@@ -122,16 +73,38 @@ def chosen_round(summaries: Sequence[RoundSummary]) -> RoundSummary:
 def write_results(
     config: Config, run: RunDirectory, corpus: Corpus, summaries: Sequence[RoundSummary]
 ) -> None:
-    """All files of a finished run; ``results.json`` last, because it says that the run is finished."""
+    """The files of a finished cross-validation."""
     best = chosen_round(summaries)
     folds = len(best.records)
+    decided = decide(run, best.number, folds, config.ensemble)
+    networks = {
+        Share(f"fold_{f}", f, 1 / folds, 1 / folds): run.round(f, best.number).network for f in range(folds)
+    }
+    write_files(config, run, corpus, summaries, decided, networks)
+
+
+def write_files(
+    config: Config,
+    run: RunDirectory,
+    corpus: Corpus,
+    summaries: Sequence[RoundSummary],
+    decided: Decided,
+    networks: Mapping[Share, Path],
+) -> None:
+    """All files of a finished run; ``results.json`` last, because it says that the run is finished.
+
+    Args:
+        decided: the chosen round's decisions.
+        networks: each network's share in them, and the stem of its files.
+    """
+    best = chosen_round(summaries)
     write_text(run.rounds, rounds_csv(summaries))
-    write_text(run.predictions, predictions_csv(config, run, corpus, best.number, folds))
+    write_text(run.predictions, predictions_csv(corpus, decided))
     with new_folder(run.model) as folder:
-        for fold in range(folds):
-            write_network(folder / f"fold_{fold}", read_network(run.round(fold, best.number).network))
+        for share, stem in networks.items():
+            write_network(folder / share.file, read_network(stem))
         origin = {"experiment": config.experiment_name, "data": corpus.name, "round": best.number}
-        describe_model(folder, corpus.classes, folds, config.ensemble, origin)
+        write_description(folder, corpus.classes, config.ensemble, list(networks), origin)
     results = results_json(config, corpus, summaries, best)
     write_text(run.results, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
@@ -149,6 +122,7 @@ def results_json(
         "seed": config.seed,
         "folds": len(best.records),
         "protocol": config.protocol,
+        "transductive": config.revision.rounds > 0,
         "data": {
             "name": corpus.name,
             "synthetic": corpus.synthetic,
@@ -199,16 +173,14 @@ def rounds_csv(summaries: Sequence[RoundSummary]) -> str:
     return _csv(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def predictions_csv(config: Config, run: RunDirectory, corpus: Corpus, number: int, folds: int) -> str:
+def predictions_csv(corpus: Corpus, decided: Decided) -> str:
     """One row per utterance: Train&Val out of fold, the test sets by the mean over the folds."""
-    header = ["utterance_id", "split", "fold", "emotion", "valence", "predicted_emotion", "predicted_valence"]
+    header = ["utterance_id", "split", "fold", "group", "emotion", "valence"]
+    header += ["predicted_emotion", "predicted_valence"]
     header += [f"posterior_{name}" for name in corpus.classes]
-    header += [f"weight_{name}" for name in corpus.levels]
-    rows = []
-    for fold in range(folds):
-        part = out_of_fold([read_predictions(run.round(fold, number), "held_out")])
-        rows += _prediction_rows(part, corpus, str(fold))
-    rows += _prediction_rows(test_predictions(run, number, folds, config.ensemble), corpus, "")
+    header += [f"weight_{name}" for name in decided.voices]
+    parts = {str(fold): part for fold, part in enumerate(decided.held_out)} | {"": decided.test}
+    rows = [row for fold, part in parts.items() for row in _prediction_rows(part, corpus, fold)]
     rows.sort(key=lambda row: row[0])
     return _csv(header, [row[1:] for row in rows])
 
@@ -218,7 +190,7 @@ def _prediction_rows(part: Fused, corpus: Corpus, fold: str) -> list[list[Any]]:
     rows = []
     for i, row in enumerate(part.rows.tolist()):
         u = corpus.utterances[row]
-        truth = [u.id, u.split, fold, u.emotion, "" if u.valence != u.valence else u.valence]
+        truth = [u.id, u.split, fold, u.group, u.emotion, "" if u.valence != u.valence else u.valence]
         emotion = corpus.classes[int(part.posterior[i].argmax())]
         numbers = [part.valence[i], *part.posterior[i], *part.weights[i]]
         rows.append([row, *truth, emotion, *(f"{float(x):.6g}" for x in numbers)])

@@ -122,6 +122,11 @@ class RunDirectory:
         return self.path / "reference"
 
     @property
+    def members(self) -> Path:
+        """The runs of the systems that this run combines."""
+        return self.path / "members"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.results.is_file()

@@ -19,8 +19,12 @@ EXPERIMENTS = sorted(p.stem for p in (conf_folder() / "experiment").glob("*.yaml
 def cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mer_lightning", *arguments],
-        cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_help_and_cfg_are_quick_and_import_no_torch(tmp_path: Path) -> None:
@@ -45,9 +49,12 @@ def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None
 
 @pytest.mark.parametrize(
     "choice",
-    [f"{group}={p.stem}" for group in ("fusion", "loss", "network", "pnao", "trainer")
-     for p in sorted((conf_folder() / group).glob("*.yaml"))],
-)  # fmt: skip
+    [
+        f"{group}={p.stem}"
+        for group in ("fusion", "loss", "network", "pnao", "trainer")
+        for p in sorted((conf_folder() / group).glob("*.yaml"))
+    ],
+)
 def test_every_choice_composes(choice: str) -> None:
     extra = ["fusion.weights=[1,1,2]"] if choice == "fusion=linear" else []
     assert composed(choice, *extra)
@@ -107,8 +114,15 @@ def test_the_main_job_in_another_directory_without_a_terminal(tmp_path: Path) ->
     ]
     names = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
     assert names >= {
-        "config.yaml", "results.json", "rounds.csv", "predictions.csv", "folds.csv", "model", "fold_0", "fold_1",
-    }  # fmt: skip
+        "config.yaml",
+        "results.json",
+        "rounds.csv",
+        "predictions.csv",
+        "folds.csv",
+        "model",
+        "fold_0",
+        "fold_1",
+    }
     again = cli("+experiment=pnao", *folder_overrides(data), *SMALL, "hydra.run.dir=out", cwd=tmp_path)
     assert again.returncode == 0
     assert "round  0" not in again.stdout
@@ -117,9 +131,14 @@ def test_the_main_job_in_another_directory_without_a_terminal(tmp_path: Path) ->
 def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data")
     done = cli(
-        "-m", "+experiment=pnao", *folder_overrides(data), *SMALL, "pnao.rate=0.1,0.6", "hydra.sweep.dir=sweep",
+        "-m",
+        "+experiment=pnao",
+        *folder_overrides(data),
+        *SMALL,
+        "pnao.rate=0.1,0.6",
+        "hydra.sweep.dir=sweep",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "sweep").rglob("results.json"))) == 2
 
@@ -127,9 +146,18 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
 def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", n=240)
     command = [
-        sys.executable, "-m", "mer_lightning", "+experiment=pnao", *folder_overrides(data), *SMALL,
-        "folds.workers=2", "pnao.rounds=200", "pnao.rate=0", "trainer.epochs=40", "hydra.run.dir=out",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mer_lightning",
+        "+experiment=pnao",
+        *folder_overrides(data),
+        *SMALL,
+        "folds.workers=2",
+        "pnao.rounds=200",
+        "pnao.rate=0",
+        "trainer.epochs=40",
+        "hydra.run.dir=out",
+    ]
     for sent in (signal.SIGINT, signal.SIGKILL):
         process = subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

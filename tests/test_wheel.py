@@ -28,11 +28,15 @@ def test_it_carries_conf_and_nothing_foreign(wheel: Path) -> None:
 def test_it_works_unpacked_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    script = "import sys, mer_lightning; from mer_lightning.__main__ import main; print(mer_lightning.__file__); main()"
+    script = "import mer_lightning as m; from mer_lightning.__main__ import main; print(m.__file__); main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "--cfg", "job", "+experiment=pnao"],
-        cwd=tmp_path, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
     assert "experiment_name: pnao" in done.stdout

@@ -30,11 +30,18 @@ class FeatureTable:
     gathered and standardised batch by batch.
     """
 
-    def __init__(self, corpus: Corpus, standardisation: Standardisation, device: torch.device) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        emotion: NDArray[np.int64],
+        valence: NDArray[np.float32],
+        standardisation: Standardisation,
+        device: torch.device,
+    ) -> None:
         self.device = device
         self.standardisation = standardisation.to(device)
-        self.emotion = torch.from_numpy(corpus.emotions).to(device)
-        self.valence = torch.from_numpy(corpus.valences).to(device)
+        self.emotion = torch.from_numpy(emotion).to(device)
+        self.valence = torch.from_numpy(valence).to(device)
         self.mapped = {k: v for k, v in corpus.features.items() if isinstance(v, np.memmap)}
         self.resident: dict[str, Tensor] = {}
         for name, array in corpus.features.items():
@@ -110,12 +117,20 @@ class FoldData(L.LightningDataModule):
         self.held_out_rows = labelled[folds == fold]
         self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
         self.standardisation = fit_standardisation(corpus.features, self.train_rows)
+        self.emotion, self.valence = corpus.emotions, corpus.valences
         self._table: FeatureTable | None = None
+
+    def learn_from(self, rows: NDArray[np.int64], emotion: NDArray[np.int64]) -> None:
+        """Add utterances to the training part, with labels (n,) that are guesses; no valence."""
+        self.train_rows = np.concatenate([self.train_rows, rows])
+        self.emotion[rows], self.valence[rows] = emotion, np.nan
+        self._table = None
 
     def table(self, device: torch.device) -> FeatureTable:
         """The standardised corpus on ``device``, made once."""
         if self._table is None or self._table.device != device:
-            self._table = FeatureTable(self.corpus, self.standardisation, device)
+            labels = self.emotion, self.valence
+            self._table = FeatureTable(self.corpus, *labels, self.standardisation, device)
         return self._table
 
     def _loader(self, rows: NDArray[np.int64], batch_size: int, seed: int | None = None) -> BatchLoader:

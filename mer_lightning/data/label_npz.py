@@ -1,10 +1,16 @@
-"""Label archives of MERTools: an ``.npz`` of pickles, read without running anything they ask for."""
+"""Label archives of MERTools: an ``.npz`` of pickles, read without running anything they ask for.
+
+A pickle names functions and has them called. Here every name but numpy's array, dtype and scalar is
+refused, and those three are stand-ins of our own: numpy's trust what they are given, and a pickle made to
+do so crashes them.
+"""
 
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,23 +19,12 @@ from mer_lightning.errors import UserError
 
 LARGEST_MEMBER = 256 * 2**20
 ENDING = "_corpus.npy"
-# numpy's own reconstruction functions, taken from numpy itself rather than imported by a pickle's word
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
-    ("numpy._core.multiarray", "scalar"): _SCALAR,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
 
 
 def read_corpora(path: Path) -> dict[str, dict[Any, Any]]:
     """Split -> ``{clip: {'emo': text, 'val': number}}``, from the keys ``SPLIT_corpus`` of the archive.
 
-    Raises UserError if the file is damaged, or holds anything but numpy arrays and plain Python data.
+    Raises UserError if the file is damaged, or holds anything but text, numbers and plain containers.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -52,15 +47,60 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     file = io.BytesIO(archive.read(member))  # zipfile stops at the declared size
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = header[np.lib.format.read_magic(file)](file)
-    table = _Unpickler(file, where).load().item() if shape == () and dtype.hasobject else None
-    if not isinstance(table, dict):
+    array = _Unpickler(file, where).load() if shape == () and dtype.hasobject else None
+    if not isinstance(array, _Array) or not isinstance(array.content, dict):
         raise UserError(f"{where}: expected a 0-d object array with a dict of clips")
-    return table
+    return array.content
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits the reconstruction of numpy arrays, dtypes and scalars, and nothing else."""
+class _Array:
+    """Stands in for ``numpy.ndarray``, of which it keeps the content of a 0-d object array."""
 
+    content: object = None
+
+    def __init__(self, *_: object) -> None:
+        """As ``_reconstruct(numpy.ndarray, shape, typecode)``: what counts comes with the state."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, _, _, data = state
+        if shape == () and isinstance(data, list) and len(data) == 1:
+            self.content = data[0]
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype``: its code, such as ``f8`` or ``U5``, and its byte order."""
+
+    order: object = "="
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = state[1]
+
+
+class _Scalar:
+    """Stands in for numpy's ``scalar``, which makes a number or text of a dtype and bytes."""
+
+    def __new__(cls, dtype: _Dtype, data: bytes) -> Any:
+        code = f"{dtype.order}{dtype.code}"
+        if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,4})", code):
+            raise ValueError(f"a scalar of dtype {code[:20]!r}")
+        (value,) = np.frombuffer(data, code).tolist()
+        return value
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a scalar has no state")
+
+
+ADMITTED = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype} | {
+    (f"numpy.{core}.multiarray", name): stand_in
+    for core in ("core", "_core")  # of numpy 1 and 2
+    for name, stand_in in (("_reconstruct", _Array), ("scalar", _Scalar))
+}
+
+
+class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes memory on a pickle's word
     def __init__(self, file: io.BytesIO, where: str) -> None:
         super().__init__(file)
         self.where = where
@@ -72,4 +112,4 @@ class _Unpickler(pickle.Unpickler):
                 f"{self.where}: refused, the pickle in it asks for {f'{module}.{name}'[:80]!r}; "
                 "labels need only text and numbers, so do not trust this file"
             )
-        return ADMITTED[module, name]
+        return cast("Any", ADMITTED[module, name])

@@ -69,7 +69,7 @@ def _utterance(clip: object, entry: object, split: str, where: str) -> Utterance
         raise UserError(f"{where}: expected {{'emo': text, 'val': number}}, found a {type(entry).__name__}")
     emotion = "" if entry.get("emo") is None else entry["emo"]
     if not isinstance(emotion, str) or not emotion.strip().isprintable():
-        raise UserError(f"{where}: emo must be a word, found {repr(emotion)[:40]} ({type(emotion).__name__})")
+        raise UserError(f"{where}: emo must be a word, found {_shown(emotion)}")
     return Utterance(clip, emotion.strip(), _valence(entry.get("val"), where), split)
 
 
@@ -82,8 +82,13 @@ def _valence(value: Any, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.inf
     if math.isinf(number):
-        raise UserError(f"{where}: val must be a number, found {repr(value)[:40]}")
+        raise UserError(f"{where}: val must be a number, found {_shown(value)}")
     return math.nan if number == MISSING_VALENCE else number
+
+
+def _shown(value: object) -> str:
+    """A value for a message; of odd ones the type alone, for their text may have no end."""
+    return repr(value)[:40] if isinstance(value, str | float) else f"a value of type {type(value).__name__}"
 
 
 def _without_placeholders(split: Sequence[Utterance]) -> list[Utterance]:

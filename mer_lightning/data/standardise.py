@@ -20,10 +20,11 @@ class Standardisation:
     deviation: dict[str, Tensor]
 
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Feature set -> (B, D) raw features to zero mean and unit variance, float32."""
+        """Feature set -> (B, D) raw features to zero mean and unit variance, float32; unknown sets go."""
         return {
             name: (x.to(self.mean[name].dtype) - self.mean[name]) / self.deviation[name]
             for name, x in features.items()
+            if name in self.mean
         }
 
     def to(self, device: torch.device) -> "Standardisation":

@@ -14,8 +14,9 @@ from mer_lightning.network.groups import NodeGroup
 class Architecture:
     """A network as data: enough to build it, before its weights are loaded.
 
-    kind: ``hierarchical`` or ``transformer``. levels, shared: feature set -> input dimension. widths: node group -> width, for the groups that
-    pruning has narrowed; a group not named has its full width (D, or 2 D for first hidden layers).
+    kind: ``hierarchical`` or ``transformer``. levels, shared: feature set -> input dimension. widths: node
+    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, or
+    2 D for first hidden layers).
     """
 
     levels: dict[str, int]

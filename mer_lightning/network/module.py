@@ -28,19 +28,21 @@ def schedule_factor(schedule: str, epochs: int, rewind_epoch: int) -> Callable[[
     return lambda epoch: 0.5 * (1 + math.cos(math.pi * (epoch + rewind_epoch) / epochs))
 
 
-def task_losses(decision: Decision, batch: Batch, supervision: str) -> tuple[Tensor, Tensor]:
+def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
     """L_e and L_v of a batch, scalars.
 
-    ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: their sum.
+    ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: the fused one's plus
+    ``auxiliary`` times the branches'.
     """
-    emotion, valence = [], []
-    if supervision in ("branch", "both"):
-        emotion.append(emotion_loss(decision.branch_log_posteriors, batch.emotion))
-        valence.append(valence_loss(decision.branch_valences, batch.valence))
-    if supervision in ("fused", "both"):
-        emotion.append(emotion_loss(decision.log_posterior, batch.emotion))
-        valence.append(valence_loss(decision.valence, batch.valence))
-    return torch.stack(emotion).sum(), torch.stack(valence).sum()
+    branch = {"branch": 1.0, "fused": 0.0, "both": loss.auxiliary}[loss.supervision]
+    emotion = valence = decision.log_posterior.new_zeros(())
+    if branch:
+        emotion = branch * emotion_loss(decision.branch_log_posteriors, batch.emotion)
+        valence = branch * valence_loss(decision.branch_valences, batch.valence)
+    if loss.supervision != "branch":
+        emotion = emotion + emotion_loss(decision.log_posterior, batch.emotion)
+        valence = valence + valence_loss(decision.valence, batch.valence)
+    return emotion, valence
 
 
 class EmotionModule(L.LightningModule):
@@ -71,7 +73,7 @@ class EmotionModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
-        losses = task_losses(self.network(batch.features), batch, self.loss.supervision)
+        losses = task_losses(self.network(batch.features), batch, self.loss)
         present = torch.stack([(batch.emotion >= 0).any(), (~batch.valence.isnan()).any()])
         total: Tensor = self.weighting(*losses, present)
         self.loss_sum += total.detach()

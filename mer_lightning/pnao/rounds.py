@@ -30,7 +30,8 @@ from mer_lightning.pnao.masks import (
     quota_masks,
     random_masks,
 )
-from mer_lightning.pnao.outcome import Outcome, Record, predict_part
+from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions
+from mer_lightning.revision import revise_labels
 from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
 
 Report = Callable[[int, float], None]  # epoch, validation score
@@ -59,7 +60,13 @@ def run_round(
     """Round ``number`` of Algorithm 1 on one fold, written to the run directory when it is whole."""
     began = time.perf_counter()
     L.seed_everything(round_seed(config.seed, fold, number), verbose=False)
-    start = initial(config, data) if number == 0 else pruned(config, run, data, fold, number)
+    if number == 0:
+        start = initial(config, data)
+    elif config.revision.rounds:
+        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
+        start = initial(config, data)
+    else:
+        start = pruned(config, run, data, fold, number)
     rewind = config.pnao.rewind_epoch if number else 0
     module = EmotionModule(start.network, start.weighting, config.loss, config.trainer, rewind, start.moments)
     with new_folder(run.round(fold, number).path) as folder:

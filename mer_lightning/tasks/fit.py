@@ -17,6 +17,7 @@ from mer_lightning.display import Display, show_results
 from mer_lightning.errors import UserError
 from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
+from mer_lightning.tasks.combine import combine, given_runs, members
 
 NOT_PART_OF_RESULTS = ("folds", "output", "task")  # may differ when a run is continued
 
@@ -26,20 +27,38 @@ def run(config: Config, directory: RunDirectory) -> None:
     with directory.locked():
         refuse_another_configuration(config, directory)
         if not directory.finished:
-            train(config, directory)
+            (train if config.combine.of == "none" else combine_systems)(config, directory)
     show_results(directory)
 
 
 def train(config: Config, directory: RunDirectory) -> None:
     """From the data to results.json."""
-    corpus = read_corpus(config.data, config.seed)
+    corpus = read_corpus(config.data)
+    config.check_levels(len(corpus.levels))
     folds = saved_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds)
-    write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+    save_config(config, directory)
     config = with_reference(config, directory)
     with Display(config, directory, corpus, int(folds.max()) + 1, warnings) as display:
         cross_validate(config, directory, corpus, folds, display)
     write_results(config, directory, corpus, display.summaries)
+
+
+def combine_systems(config: Config, directory: RunDirectory) -> None:
+    """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
+    runs = given_runs(config)
+    if not runs:
+        for name, member in members(config).items():
+            system = RunDirectory(directory.members / name)
+            run(member, system)
+            runs.append(system)
+    save_config(config, directory)
+    combine(config, directory, runs)
+
+
+def save_config(config: Config, directory: RunDirectory) -> None:
+    """The resolved configuration, which also says what the run directory is for."""
+    write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:

@@ -13,7 +13,7 @@ from mer_lightning.run_directory import RunDirectory
 
 def run(config: Config, directory: RunDirectory) -> None:
     """Read, check, and write the store at ``output``."""
-    corpus = read_corpus(config.data, config.seed)
+    corpus = read_corpus(config.data)
     store = write_store(corpus, Path(str(config.output)))
     sets = ", ".join(f"{name} ({d})" for name, d in corpus.dimensions.items())
     console = Console()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mer_lightning.config import DataConfig
-from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.readers import SYNTHETIC_SEED, read_corpus
 from mer_lightning.data.store import write_store
 from mer_lightning.data.synthetic import LEVELS, SHARED, make_synthetic
 from mer_lightning.errors import UserError
@@ -23,9 +23,9 @@ def synthetic(**changes: object) -> DataConfig:
 
 
 def test_folder_and_the_store_made_from_it_agree(tmp_path: Path) -> None:
-    corpus = read_corpus(data_config(root=feature_folder(tmp_path / "folder")), seed=0)
+    corpus = read_corpus(data_config(root=feature_folder(tmp_path / "folder")))
     write_store(corpus, tmp_path / "store")
-    stored = read_corpus(data_config("store", tmp_path / "store", levels=[], shared=[]), seed=0)
+    stored = read_corpus(data_config("store", tmp_path / "store", levels=[], shared=[]))
     assert same_utterances(stored.utterances, corpus.utterances)
     assert (stored.levels, stored.shared, stored.classes) == (corpus.levels, corpus.shared, corpus.classes)
     for name, array in corpus.features.items():
@@ -33,8 +33,8 @@ def test_folder_and_the_store_made_from_it_agree(tmp_path: Path) -> None:
 
 
 def test_synthetic_takes_the_sets_asked_for() -> None:
-    made = make_synthetic("small", seed=4)
-    corpus = read_corpus(synthetic(levels=["acoustic_high"], shared=[], tests=[], group=""), seed=4)
+    made = make_synthetic("small", SYNTHETIC_SEED)
+    corpus = read_corpus(synthetic(levels=["acoustic_high"], shared=[], tests=[], group=""))
     assert corpus.dimensions == {"acoustic_high": 128}
     assert corpus.synthetic
     assert corpus.classes == made.classes
@@ -65,7 +65,7 @@ def test_refuses_labels_one_cannot_train_on(
 ) -> None:
     root = feature_folder(tmp_path, "\n".join([HEAD, *labels]) + "\n")
     with pytest.raises(UserError, match=says):
-        read_corpus(data_config(root=root, **changes), seed=0)
+        read_corpus(data_config(root=root, **changes))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_refuses_labels_one_cannot_train_on(
 )
 def test_refuses_settings_that_do_nothing_or_harm(config, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        read_corpus(config(), seed=0)
+        read_corpus(config())
 
 
 @pytest.mark.parametrize("reader", ["folder", "mertools", "store", "synthetic"])
@@ -101,7 +101,7 @@ def test_shipped_configurations_are_complete(reader: str) -> None:
 
 def test_the_shipped_synthetic_data_can_be_read() -> None:
     settings = yaml.safe_load((CONF / "synthetic.yaml").read_text(encoding="utf-8"))
-    assert len(read_corpus(DataConfig(**settings), seed=42).utterances) == 1440
+    assert len(read_corpus(DataConfig(**settings)).utterances) == 1440
 
 
 def test_readers_import_without_torch_and_scikit_learn() -> None:

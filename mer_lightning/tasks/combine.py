@@ -1,0 +1,147 @@
+"""Systems trained apart, decided together: ``ustc_qw`` and ``final``. Part of ``task=fit``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import LinearConstraint, minimize
+
+from mer_lightning.config import CombineConfig, Config
+from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.folds import read_folds
+from mer_lightning.data.readers import read_corpus
+from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
+from mer_lightning.errors import UserError
+from mer_lightning.losses import emotion_loss, valence_loss
+from mer_lightning.pnao.outcome import Record, read_record
+from mer_lightning.predict import Share
+from mer_lightning.results import summarise, write_files
+from mer_lightning.run_directory import RunDirectory
+
+
+def members(config: Config) -> dict[str, Config]:
+    """Name -> configuration of each system that is trained apart."""
+    alone = replace(config, combine=replace(config.combine, of="none", runs=[]))
+    if config.combine.of == "levels":
+        return {
+            level: replace(alone, experiment_name=f"level {level}", data=replace(config.data, levels=[level]))
+            for level in config.data.levels
+        }
+    return {
+        name: replace(alone, experiment_name=name, fusion=replace(config.fusion, kind=kind))
+        for name, kind in (("pnao_attention", "attention"), ("pnao", "entropy"))
+    }
+
+
+def combine(config: Config, directory: RunDirectory, runs: Sequence[RunDirectory]) -> None:
+    """Write the results of the finished ``runs`` together.
+
+    Raises UserError where the runs are not on the same utterances and folds.
+    """
+    corpus = read_corpus(config.data)
+    folds = same_folds(runs, corpus)
+    rounds = [run.best_round() for run in runs]
+    systems = [decide(run, r, folds, config.ensemble) for run, r in zip(runs, rounds, strict=True)]
+    shares = fit_shares(systems, corpus, config.combine, leave_out=None)
+    decided = together(systems, corpus, config, shares)
+    records = [
+        total([read_record(run.round(f, r)) for run, r in zip(runs, rounds, strict=True)])
+        for f in range(folds)
+    ]
+    selection = float(np.mean([part.scores(corpus).monitored for part in decided.held_out]))
+    networks = {
+        Share(
+            f"system_{k}_fold_{f}", f, float(shares.posterior[k]) / folds, float(shares.valence[k]) / folds
+        ): run.round(f, rounds[k]).network
+        for k, run in enumerate(runs)
+        for f in range(folds)
+    }
+    summary = summarise(0, records, selection, decided, corpus)
+    write_files(config, directory, corpus, [summary], decided, networks)
+
+
+def same_folds(runs: Sequence[RunDirectory], corpus: Corpus) -> int:
+    """The number of folds, which all runs must have drawn alike."""
+    drawn = [read_folds(run.folds, corpus) for run in runs]
+    for run, folds in zip(runs, drawn, strict=True):
+        if not np.array_equal(folds, drawn[0]):
+            raise UserError(f"{run.path} has other folds than {runs[0].path}: combine runs of the same seed")
+    return int(drawn[0].max()) + 1
+
+
+def together(systems: Sequence[Decided], corpus: Corpus, config: Config, shares: Shares) -> Decided:
+    """The systems' decisions mixed; on Train&Val with shares fitted without the fold they are applied to."""
+    names = [s.voices for s in systems]
+    held_out = []
+    for fold in range(len(systems[0].held_out)):
+        without = fit_shares(systems, corpus, config.combine, leave_out=fold)
+        held_out.append(mixed([s.held_out[fold] for s in systems], without, names, config.ensemble))
+    test = mixed([s.test for s in systems], shares, names, config.ensemble)
+    return Decided(tuple(dict.fromkeys(v for voices in names for v in voices)), held_out, test)
+
+
+def fit_shares(
+    systems: Sequence[Decided], corpus: Corpus, config: CombineConfig, leave_out: int | None
+) -> Shares:
+    """Equal shares, or those with the least cross-entropy and squared error on the out-of-fold decisions."""
+    equal = torch.full((len(systems),), 1 / len(systems))
+    if config.weights == "mean":
+        return Shares(equal, equal)
+    parts: list[Fused] = [
+        joined([part for fold, part in enumerate(s.held_out) if fold != leave_out]) for s in systems
+    ]
+    rows = parts[0].rows
+    emotion = torch.from_numpy(corpus.emotions)[rows]
+    valence = torch.from_numpy(corpus.valences)[rows]
+    posteriors = torch.stack([p.posterior for p in parts]).double()
+    valences = torch.stack([p.valence for p in parts]).double()
+
+    def cross_entropy(w: torch.Tensor) -> torch.Tensor:
+        return emotion_loss(torch.einsum("k,kbc->bc", w, posteriors).clamp_min(1e-12).log(), emotion)
+
+    def squared_error(w: torch.Tensor) -> torch.Tensor:
+        return valence_loss(torch.einsum("k,kb->b", w, valences), valence)
+
+    known = bool((~valence.isnan()).any())
+    return Shares(
+        on_simplex(cross_entropy, len(systems)), on_simplex(squared_error, len(systems)) if known else equal
+    )
+
+
+def on_simplex(loss: Callable[[torch.Tensor], torch.Tensor], k: int) -> torch.Tensor:
+    """The (k,) weights >= 0 with sum 1 that minimise a convex ``loss``."""
+    found = minimize(
+        lambda w: float(loss(torch.from_numpy(w))),
+        np.full(k, 1 / k),
+        bounds=[(0, 1)] * k,
+        constraints=LinearConstraint(np.ones(k), 1, 1),
+        method="SLSQP",
+    )
+    weights = np.clip(found.x, 0, None)
+    return torch.from_numpy(weights / weights.sum()).float()
+
+
+def total(records: Sequence[Record]) -> Record:
+    """The sizes and times of several systems' networks on one fold, added up."""
+    first = records[0]
+    return replace(
+        first,
+        round=0,
+        parameters=sum(r.parameters for r in records),
+        nodes=sum(r.nodes for r in records),
+        macs=sum(r.macs for r in records),
+        epochs=sum(r.epochs for r in records),
+        seconds=sum(r.seconds for r in records),
+        notes=[],
+        history=[],
+    )
+
+
+def given_runs(config: Config) -> list[RunDirectory]:
+    """The finished runs named by ``combine.runs``. UserError for one that is not finished."""
+    runs = [RunDirectory(Path(path)) for path in config.combine.runs]
+    for run in runs:
+        run.read_results()
+    return runs

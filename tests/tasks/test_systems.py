@@ -1,0 +1,133 @@
+"""The other systems of Table 1: combinations, the transformer, label revision."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mer_lightning import load
+from mer_lightning.config import Config
+from mer_lightning.errors import UserError
+from mer_lightning.network.base import Architecture, count_parameters
+from mer_lightning.network.build import build
+from mer_lightning.revision import surest
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.tasks import fit
+from mer_lightning.tasks.combine import on_simplex
+from tests.tasks.test_fit import table
+
+Small = Callable[..., Config]
+
+
+def trained(config: Config, path: Path) -> RunDirectory:
+    run = RunDirectory(path)
+    fit.run(config, run)
+    return run
+
+
+def check_predictor_gives_the_test_rows(run: RunDirectory, folder: Path) -> None:
+    features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
+    predictor = load(run.path)
+    prediction = predictor.predict(features)
+    np.testing.assert_allclose(prediction.weights.sum(1), 1, atol=1e-5)
+    for i, row in enumerate(table(run.predictions)):
+        if row["split"] == "test":
+            posterior = [float(row[f"posterior_{c}"]) for c in predictor.classes]
+            np.testing.assert_allclose(posterior, prediction.posterior[i], atol=1e-5)
+            weights = [float(row[f"weight_{v}"]) for v in predictor.voices]
+            np.testing.assert_allclose(weights, prediction.weights[i], atol=1e-5)
+            assert float(row["predicted_valence"]) == pytest.approx(float(prediction.valence[i]), abs=1e-4)
+
+
+def test_ustc_qw_is_the_mean_of_one_network_per_level(small: Small, folder: Path, tmp_path: Path) -> None:
+    run = trained(small("+experiment=ustc_qw", "pnao.rounds=0"), tmp_path / "run")
+    parts = [RunDirectory(run.members / level) for level in ("low", "high")]
+    own = table(run.predictions)
+    theirs = [table(p.predictions) for p in parts]
+    for i, row in enumerate(own):
+        mean = np.mean([float(t[i]["posterior_sad"]) for t in theirs])
+        assert float(row["posterior_sad"]) == pytest.approx(mean, abs=2e-5)
+        assert (row["weight_low"], row["weight_high"]) == ("0.5", "0.5")
+    results = run.read_results()
+    sizes = [p.read_results()["rounds"][0]["parameters"] for p in parts]
+    assert results["rounds"][0]["parameters"] == sum(sizes)
+    check_predictor_gives_the_test_rows(run, folder)
+
+
+def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Path, tmp_path: Path) -> None:
+    runs = [trained(small(f"+experiment={name}"), tmp_path / name) for name in ("pnao_attention", "pnao")]
+    given = f"combine.runs=[{runs[0].path},{runs[1].path}]"
+    run = trained(small("+experiment=final", given), tmp_path / "final")
+    assert not run.members.exists()
+    check_predictor_gives_the_test_rows(run, folder)
+    other = trained(small("+experiment=pnao", "seed=4"), tmp_path / "other")
+    mixed = small("+experiment=final", f"combine.runs=[{runs[0].path},{other.path}]")
+    with pytest.raises(UserError, match="other folds"):
+        fit.run(mixed, RunDirectory(tmp_path / "mixed"))
+    with pytest.raises(UserError, match="not a finished run"):
+        fit.run(small("+experiment=final", "combine.runs=[nowhere]"), RunDirectory(tmp_path / "none"))
+
+
+def test_fitted_weights_find_the_minimum_on_the_simplex() -> None:
+    target = torch.tensor([0.7, 0.3, 0.0], dtype=torch.float64)
+    found = on_simplex(lambda w: (w - target).square().sum(), 3)
+    np.testing.assert_allclose(found, target, atol=1e-4)
+    corner = on_simplex(lambda w: (w - torch.tensor([-1.0, 2.0])).square().sum(), 2)
+    np.testing.assert_allclose(corner, [0, 1], atol=1e-4)
+
+
+def test_transformer_trains_and_predicts(small: Small, folder: Path, tmp_path: Path) -> None:
+    run = trained(small("+experiment=transformer", "pnao.rounds=0"), tmp_path / "run")
+    assert load(run.path).voices == ("low", "high", "face")
+    check_predictor_gives_the_test_rows(run, folder)
+
+
+def test_transformer_counts_by_hand() -> None:
+    a = Architecture({"a": 5}, {"x": 4}, classes=3, kind="transformer", dimension=8, layers=1, heads=2)
+    network = build(a)
+    decoder, decoder_bias = 8 * 3 + 8 + 3 + 2, 3 + 1 + 1 + 1
+    encoders, layer = 5 * 8 + 4 * 8, 4 * 8 * 8 + 2 * 8 * 16
+    biases = 2 * 8 + 3 * decoder_bias + (3 * 8 + 8 + 16 + 8) + 1
+    norms_and_kinds = 2 * 2 * 8 + 2 * 8
+    assert count_parameters(network) == encoders + 3 * decoder + layer + 8 + biases + norms_and_kinds
+    assert network.macs() == encoders + 3 * decoder + 2 * layer + 2 * 2 * 2 * 8 + 2 * 8
+
+
+def test_pnao_refuses_the_transformer(small: Small) -> None:
+    with pytest.raises(UserError, match="hierarchical networks"):
+        small("network=transformer")
+
+
+def test_label_revision_learns_from_the_test_set_but_not_its_labels(
+    small: Small, folder: Path, tmp_path: Path
+) -> None:
+    run = trained(small("+experiment=label_revision", "pnao.rounds=0", "revision.rounds=2"), tmp_path / "run")
+    results = run.read_results()
+    assert results["transductive"]
+    assert len(results["rounds"]) == 3
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(_hide(line) for line in labels.read_text().splitlines()) + "\n")
+    blind = trained(
+        small("+experiment=label_revision", "pnao.rounds=0", "revision.rounds=2"), tmp_path / "blind"
+    )
+    for mine, theirs in zip(table(run.predictions), table(blind.predictions), strict=True):
+        assert mine["posterior_sad"] == theirs["posterior_sad"]
+    with pytest.raises(UserError, match="needs an unlabelled set"):
+        fit.run(
+            small("+experiment=label_revision", "pnao.rounds=0", "data.tests=[]"),
+            RunDirectory(tmp_path / "no tests"),
+        )
+
+
+def _hide(line: str) -> str:
+    """A line of labels.csv without the labels of a test utterance."""
+    cells = line.split(",")
+    return ",".join([cells[0], "", "", *cells[3:]]) if cells[3] == "test" else line
+
+
+def test_the_surest_are_chosen() -> None:
+    log_posterior = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]).log()
+    assert surest(log_posterior, 0.5).tolist() == [1, 2]
+    assert surest(log_posterior, 0.0).tolist() == []
