@@ -1,5 +1,6 @@
 """The one place that knows all kinds of networks."""
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -21,7 +22,8 @@ def build(architecture: Architecture) -> EmotionNetwork:
 
 def build_empty(architecture: Architecture) -> EmotionNetwork:
     """The same with weights that are yet to be loaded: no time is spent on initial values."""
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has advice on layers of width 0, which are meant
         network = build(architecture)
     return network.to_empty(device="cpu")
 

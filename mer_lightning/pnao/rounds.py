@@ -31,7 +31,7 @@ from mer_lightning.pnao.masks import (
     random_masks,
 )
 from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions
-from mer_lightning.revision import revise_labels
+from mer_lightning.pnao.revision import revise_labels
 from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
 
 Report = Callable[[int, float], None]  # epoch, validation score

@@ -255,3 +255,24 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
             .posterior
         )
     ).all()
+
+
+def test_without_guards_emptied_encoders_are_named_and_the_run_goes_on(
+    small: Small, folder: Path, tmp_path: Path
+) -> None:
+    config = small("+experiment=pnao", "pnao.guard=none", "pnao.rate=0.97", "pnao.rounds=3")
+    run = trained(config, tmp_path / "run")
+    results = run.read_results()
+    notes = [note for r in results["rounds"] for note in r["notes"]]
+    assert any("has no node left" in note for note in notes)
+    assert results["rounds"][-1]["nodes"] < 4
+    assert all(r["compact_error"] < 1e-6 for r in results["rounds"])
+    features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
+    assert np.isfinite(load(run.path).predict(features).posterior).all()
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(small: Small, tmp_path: Path) -> None:
+    config = small("+experiment=enf", "trainer.learning_rate=1e30")
+    with pytest.raises(UserError, match=r"the loss became .* in epoch \d+: lower trainer.learning_rate"):
+        fit.run(config, RunDirectory(tmp_path / "run"))
+    assert not (tmp_path / "run" / "fold_0" / "round_0").exists()

@@ -12,7 +12,7 @@ from mer_lightning.config import Config
 from mer_lightning.errors import UserError
 from mer_lightning.network.base import Architecture, count_parameters
 from mer_lightning.network.build import build
-from mer_lightning.revision import surest
+from mer_lightning.pnao.revision import surest
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from mer_lightning.tasks.combine import on_simplex
