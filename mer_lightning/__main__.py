@@ -15,7 +15,11 @@ from mer_lightning.config import checked, register
 from mer_lightning.errors import UserError
 from mer_lightning.run_directory import RunDirectory
 
-TASKS = {"fit": "mer_lightning.tasks.fit", "import": "mer_lightning.tasks.import_store"}
+TASKS = {
+    "fit": "mer_lightning.tasks.fit",
+    "import": "mer_lightning.tasks.import_store",
+    "report": "mer_lightning.tasks.report",
+}
 INTERRUPTED = 130
 
 
@@ -30,7 +34,11 @@ def run(settings: DictConfig) -> None:
     """Check the configuration, then do the task."""
     config = checked(settings)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
+    try:
+        import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
+    finally:
+        if directory.path.is_dir() and not any(directory.path.iterdir()):
+            directory.path.rmdir()  # Hydra makes one for every task
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mer_lightning.errors import UserError
 
-TASKS = ("fit", "import")
+TASKS = ("fit", "import", "report")
 READERS = ("folder", "mertools", "store", "synthetic")
 FUSIONS = ("entropy", "attention", "mean", "linear")
 WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
@@ -211,10 +211,17 @@ class FoldsConfig:
 
 
 @dataclass(kw_only=True)
+class ReportConfig:
+    """``task=report``: finished runs compared."""
+
+    runs: str | None  # the folder that holds them, at any depth; the report goes to its report/
+
+
+@dataclass(kw_only=True)
 class Config:
     """The whole configuration of a run."""
 
-    task: str  # fit | import
+    task: str  # fit | import | report
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
     protocol: str  # paper | nested
@@ -229,6 +236,7 @@ class Config:
     combine: CombineConfig
     trainer: TrainerConfig
     folds: FoldsConfig
+    report: ReportConfig
 
     def check_levels(self, levels: int) -> None:
         """A UserError if linear fusion has not one weight for each of the ``levels``."""

@@ -154,7 +154,7 @@ def _pool(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()  # Lightning catches a mere SIGTERM; unfinished rounds have no name yet
 
 
 _bench: Bench  # of this worker process

@@ -15,10 +15,13 @@ from filelock import FileLock, Timeout
 from mer_lightning.errors import UserError
 
 
+UNFINISHED = ".unfinished"  # how temporary names end
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: to a temporary name beside it, then moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -33,7 +36,7 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its name when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}.", path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -112,6 +115,11 @@ class RunDirectory:
         return self.path / "figures"
 
     @property
+    def report(self) -> Path:
+        """The run's own page."""
+        return self.path / "report.html"
+
+    @property
     def model(self) -> Path:
         """Folder of the chosen round's compact networks."""
         return self.path / "model"
@@ -145,6 +153,14 @@ class RunDirectory:
         """The round a finished run chose."""
         return int(self.read_results()["best_round"])
 
+    def sweep_up(self) -> None:
+        """Remove what a killed process left half-written."""
+        for path in [*self.path.glob(f".*{UNFINISHED}"), *self.path.glob(f"fold_*/.*{UNFINISHED}")]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory against a second process. UserError if another holds it."""
@@ -164,4 +180,6 @@ class RunDirectory:
         try:
             yield
         finally:
+            if os.listdir(self.path) == [".lock"]:  # noqa: PTH208  (nothing was written: leave no trace)
+                (self.path / ".lock").unlink()
             lock.release()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mer_lightning.__main__ import conf_folder
+from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
 EXPERIMENTS = sorted(p.stem for p in (conf_folder() / "experiment").glob("*.yaml"))
@@ -56,8 +57,8 @@ def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None
     ],
 )
 def test_every_choice_composes(choice: str) -> None:
-    extra = ["fusion.weights=[1,1,2]"] if choice == "fusion=linear" else []
-    assert composed(choice, *extra)
+    needs = {"fusion=linear": "fusion.weights=[1,1,2]", "network=transformer": "pnao.rounds=0"}
+    assert composed(choice, *([needs[choice]] if choice in needs else []))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_mistake_ends_with_one_line(tmp_path: Path, arguments: list[str], mess
     assert last.startswith("error: ")
     assert message in last
     assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob("*.yaml"))
+    assert not list(tmp_path.rglob("*.*"))  # no file, no folder of a run
 
 
 def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
@@ -112,6 +113,7 @@ def test_the_main_job_in_another_directory_without_a_terminal(tmp_path: Path) ->
         "1",
         "2",
     ]
+    assert (tmp_path / "out" / "report.html").is_file()
     names = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
     assert names >= {
         "config.yaml",
@@ -140,7 +142,12 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "sweep").rglob("results.json"))) == 2
+    assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
+    report = cli("task=report", "report.runs=sweep", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "pnao (pnao.rate=0.6)" in report.stdout
+    assert (tmp_path / "sweep" / "report" / "index.html").is_file()
+    assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/*"))
 
 
 def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path) -> None:
@@ -178,3 +185,5 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path)
     left = len(list(tmp_path.glob("out/fold_*/round_*")))
     time.sleep(1.5)
     assert len(list(tmp_path.glob("out/fold_*/round_*"))) == left  # no orphan trains on
+    RunDirectory(tmp_path / "out").sweep_up()
+    assert not list(tmp_path.glob("out/fold_*/.*"))

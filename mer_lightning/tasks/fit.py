@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mer_lightning.analysis.report import write_run_report
 from mer_lightning.config import Config
 from mer_lightning.crossval import cross_validate
 from mer_lightning.data.corpus import Corpus
@@ -19,15 +20,18 @@ from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
 from mer_lightning.tasks.combine import combine, given_runs, members
 
-NOT_PART_OF_RESULTS = ("folds", "output", "task")  # may differ when a run is continued
+NOT_PART_OF_RESULTS = ("folds", "output", "task", "report")  # may differ when a run is continued
 
 
 def run(config: Config, directory: RunDirectory) -> None:
     """Train what is not trained yet, then write the results. A finished run is only shown again."""
     with directory.locked():
         refuse_another_configuration(config, directory)
+        directory.sweep_up()
         if not directory.finished:
             (train if config.combine.of == "none" else combine_systems)(config, directory)
+        if not directory.report.is_file():
+            write_run_report(directory)
     show_results(directory)
 
 
@@ -49,9 +53,8 @@ def combine_systems(config: Config, directory: RunDirectory) -> None:
     runs = given_runs(config)
     if not runs:
         for name, member in members(config).items():
-            system = RunDirectory(directory.members / name)
-            run(member, system)
-            runs.append(system)
+            runs.append(finished_beside(member, directory) or RunDirectory(directory.members / name))
+            run(member, runs[-1])
     save_config(config, directory)
     combine(config, directory, runs)
 
@@ -97,15 +100,27 @@ def saved_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDAr
 
 
 def with_reference(config: Config, directory: RunDirectory) -> Config:
-    """A control needs the PNAO run whose sizes it matches: the one ``pnao.like`` names, or its own."""
+    """A control needs the PNAO run whose sizes it matches: named by ``pnao.like``, beside it, or its own."""
     if config.pnao.control == "none":
         return config
     if config.pnao.like is not None:
         check_reference(config, RunDirectory(Path(config.pnao.like)))
         return config
-    plain = replace(config.pnao, control="none")
-    run(replace(config, experiment_name="pnao", pnao=plain), RunDirectory(directory.reference))
-    return replace(config, pnao=replace(config.pnao, like=str(directory.reference)))
+    plain = replace(config, experiment_name="pnao", pnao=replace(config.pnao, control="none"))
+    reference = finished_beside(plain, directory) or RunDirectory(directory.reference)
+    run(plain, reference)
+    return replace(config, pnao=replace(config.pnao, like=str(reference.path)))
+
+
+def finished_beside(config: Config, directory: RunDirectory) -> RunDirectory | None:
+    """A finished run of ``config`` in the same parent folder, as sweeps lay them out; or None."""
+    for path in sorted(directory.path.parent.iterdir()):
+        run = RunDirectory(path)
+        if run.finished and run.config.is_file():
+            mine = asdict(config) | {"experiment_name": ""}
+            if not differences(read_config(run) | {"experiment_name": ""}, mine):
+                return run
+    return None
 
 
 def check_reference(config: Config, reference: RunDirectory) -> None:

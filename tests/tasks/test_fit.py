@@ -174,6 +174,16 @@ def test_random_control_has_pnaos_sizes(small: Small, tmp_path: Path) -> None:
     assert mine["rounds"][1]["validation"] != theirs["rounds"][1]["validation"]
 
 
+def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small, tmp_path: Path) -> None:
+    trained(small("+experiment=pnao"), tmp_path / "experiment=pnao")
+    trained(small("+experiment=pnao", "seed=1"), tmp_path / "experiment=pnao,seed=1")
+    for name in ("random", "one_shot"):
+        control = trained(small(f"+experiment={name}"), tmp_path / f"experiment={name}")
+        assert not control.reference.exists()
+    other = trained(small("+experiment=random", "seed=2"), tmp_path / "experiment=random,seed=2")
+    assert other.reference.exists()
+
+
 def test_one_shot_makes_its_reference_and_reaches_its_size_in_one_round(small: Small, tmp_path: Path) -> None:
     control = trained(small("+experiment=one_shot"), tmp_path / "one_shot")
     mine, theirs = control.read_results(), RunDirectory(control.reference).read_results()

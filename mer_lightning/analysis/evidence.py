@@ -1,0 +1,74 @@
+"""What a run's rounds left behind besides the reported figures: their predictions and their weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from mer_lightning.analysis.runs import FinishedRun, Floats, Ints
+from mer_lightning.errors import UserError
+from mer_lightning.network.base import prunable_weights
+from mer_lightning.network.checkpoint import read_network
+from mer_lightning.pnao.outcome import Predictions, read_predictions
+from mer_lightning.run_directory import RunDirectory
+
+
+def round_predictions(run: FinishedRun, number: int, part: str) -> list[Predictions]:
+    """A round's predictions, one per fold; part: ``held_out`` or ``test``.
+
+    Raises UserError where the round's folders are gone or broken.
+    """
+    folders = [RunDirectory(run.path).round(fold, number) for fold in range(run.results["folds"])]
+    try:
+        return [read_predictions(folder, part) for folder in folders]
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise UserError(
+            f"{folders[0].path}: predictions of round {number} cannot be read: {error}; "
+            "restore the run's fold folders"
+        ) from error
+
+
+def at_round(run: FinishedRun, number: int) -> FinishedRun:
+    """The same run with the fused predictions of another round. Raises UserError if they are gone."""
+    posterior, valence, weights = run.posterior.copy(), run.predicted_valence.copy(), run.weights.copy()
+    for p in round_predictions(run, number, "held_out"):
+        rows = p.rows.numpy()
+        posterior[rows], valence[rows], weights[rows] = p.log_posterior.exp(), p.valence, p.weights
+    tests = round_predictions(run, number, "test")
+    rows = tests[0].rows.numpy()
+    logs = np.stack([t.log_posterior.double().numpy() for t in tests])
+    posterior[rows] = ensemble(logs, str(run.config.get("ensemble", "posterior")))
+    valence[rows] = np.mean([t.valence.numpy() for t in tests], axis=0)
+    weights[rows] = np.mean([t.weights.numpy() for t in tests], axis=0)
+    predicted = posterior.argmax(axis=1)
+    return replace(run, posterior=posterior, predicted=predicted, predicted_valence=valence, weights=weights)
+
+
+def ensemble(log_posteriors: Floats, kind: str) -> Floats:
+    """Mean over F networks, (F, N, C) log-posteriors -> (N, C); kind: ``posterior`` or ``logit``."""
+    if kind == "posterior":
+        return np.asarray(np.exp(log_posteriors).mean(axis=0))
+    raised = np.exp(log_posteriors.mean(axis=0))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def branch_posteriors(run: FinishedRun) -> tuple[Floats, Ints]:
+    """Out-of-fold posteriors of each branch in the reported round, (N, M, C), and their rows (N,).
+
+    Raises UserError where the round's folders are gone.
+    """
+    parts = round_predictions(run, run.results["best_round"], "held_out")
+    rows = np.concatenate([p.rows.numpy() for p in parts])
+    return np.concatenate([p.branch_log_posteriors.double().exp().numpy() for p in parts]), rows
+
+
+def weight_values(run: FinishedRun, number: int) -> NDArray[np.float32]:
+    """All entries of the prunable weight matrices of fold 0's network after a round, in one row.
+
+    Raises UserError where the network's files are gone or broken.
+    """
+    network = read_network(RunDirectory(run.path).round(0, number).network).network
+    with torch.no_grad():
+        return torch.cat([w.flatten() for w in prunable_weights(network)]).numpy()

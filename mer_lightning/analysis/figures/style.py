@@ -1,0 +1,74 @@
+"""One look for all figures: Okabe and Ito's colours, told apart in grey print by markers and lines."""
+
+import io
+from typing import Any, NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 150
+INK = "#222222"
+GRID = "#dddddd"
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#222222"
+
+RC: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,  # a class may be called "$"
+}
+
+styled = rc_context(RC)  # decorates every function that draws: texts take their style when they are made
+
+
+class Stroke(NamedTuple):
+    """How one line looks."""
+
+    color: str
+    marker: str
+    line: Any  # matplotlib's name of a line style, or its dashes
+
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+
+
+def stroke(index: int) -> Stroke:
+    """The look of the line number ``index``; 168 numbers look different."""
+    return Stroke(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], LINES[index % len(LINES)])
+
+
+def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches with a grid of axes, row by row."""
+    made = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    grid = made.subplots(rows, columns, squeeze=False)
+    return made, list(grid.flat)
+
+
+def tidy(axes: Axes) -> None:
+    """No box around, a light grid behind."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+@styled
+def png(made: Figure) -> bytes:
+    """The picture's bytes, 150 dots per inch. Drawn by Agg whatever backend the process has."""
+    file = io.BytesIO()
+    FigureCanvasAgg(made).print_figure(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()

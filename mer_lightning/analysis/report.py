@@ -1,0 +1,73 @@
+"""Writes the pages: one over many finished runs, and one for a single run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mer_lightning.analysis import table
+from mer_lightning.analysis.findings import Findings, findings, statistics_json
+from mer_lightning.analysis.gallery import run_pictures
+from mer_lightning.analysis.page import report_page, run_page
+from mer_lightning.analysis.pictures import Picture
+from mer_lightning.analysis.runs import find_runs, read_run
+from mer_lightning.analysis.systems import data_sets
+from mer_lightning.errors import UserError
+from mer_lightning.run_directory import RunDirectory, new_folder, write_text
+
+INDEX = "index.html"
+
+
+def write_report(runs_dir: Path) -> list[Findings]:
+    """All finished runs below ``runs_dir`` into ``runs_dir/report/``; what was found, for the terminal.
+
+    The folder is built under another name and then takes the place of an older report.
+    Raises UserError if there is no finished run, if one is broken, or if ``report`` holds something else.
+    """
+    target = report_folder(runs_dir)
+    found = [findings(data) for data in data_sets(find_runs(runs_dir))]
+    try:
+        with new_folder(target) as folder:
+            write_files(folder, found)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+    return found
+
+
+def report_folder(runs_dir: Path) -> Path:
+    """``runs_dir/report``. Raises UserError if it is there and not a report."""
+    target = runs_dir / "report"
+    if target.exists() and not (target / INDEX).is_file():
+        raise UserError(f"{target} is in the way: it is no report; move it, or give another report.runs")
+    return target
+
+
+def write_files(folder: Path, found: Sequence[Findings]) -> None:
+    """The report's files."""
+    sets = [f.data for f in found]
+    write_text(folder / "table1.csv", table.csv_text(sets))
+    write_text(folder / "table1.md", table.markdown(sets))
+    statistics = json.dumps(statistics_json(found), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "statistics.json", statistics + "\n")
+    for number, f in enumerate(found):
+        prefix = f"{number + 1}_" if len(found) > 1 else ""  # several data sets have the same figures
+        write_pictures(folder / "figures", f.pictures, prefix)
+    write_text(folder / INDEX, report_page(found))
+
+
+def write_pictures(folder: Path, pictures: Sequence[Picture], prefix: str = "") -> None:
+    """``NAME.png`` each."""
+    folder.mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / f"{prefix}{picture.name}.png").write_bytes(picture.content)
+
+
+def write_run_report(run: RunDirectory) -> None:
+    """``figures/`` and ``report.html`` of a finished run, in its directory.
+
+    Raises UserError if the run is not finished or its files are broken.
+    """
+    finished = read_run(run.path)
+    pictures, missing = run_pictures(finished)
+    with new_folder(run.figures) as folder:
+        write_pictures(folder, pictures)
+    write_text(run.report, run_page(finished, pictures, missing))

@@ -1,0 +1,41 @@
+"""``task=report``: all finished runs below a directory, compared."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from mer_lightning.analysis import table
+from mer_lightning.analysis.findings import Findings
+from mer_lightning.analysis.report import INDEX, write_report
+from mer_lightning.config import Config
+from mer_lightning.errors import UserError
+from mer_lightning.run_directory import RunDirectory
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Write the report, and show its table and answers in the terminal."""
+    if not config.report.runs:
+        raise UserError("report.runs is not set: name the folder that holds the runs, report.runs=DIR")
+    folder = Path(config.report.runs)
+    found = write_report(folder)
+    console = Console(soft_wrap=True, highlight=False)
+    for f in found:
+        show(console, f)
+    console.print(f"report      {(folder / 'report' / INDEX).resolve()}", markup=False)
+
+
+def show(console: Console, f: Findings) -> None:
+    """A data set's table, answers and cautions."""
+    shown = Table(title=table.caption(f.data), title_justify="left")
+    for index, name in enumerate(table.header(f.data)):
+        shown.add_column(name, justify="right" if index else "left")
+    for row in f.rows:
+        shown.add_row(*(cell.replace("[", "\\[") for cell in table.cells(row)))
+    wide = Measurement.get(console, console.options.update(max_width=1000), shown).maximum
+    Console(width=max(wide, console.width), highlight=False).print(shown)  # a long line, but no cut numbers
+    for answer in f.answers:
+        console.print(f"{answer.question} {answer.verdict.upper()}. {answer.sentence}", markup=False)
+    for caution in f.cautions:
+        console.print(f"note: {caution}", markup=False)
