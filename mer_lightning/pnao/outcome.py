@@ -26,7 +26,7 @@ class Record:
     macs: int  # multiply-accumulates for one utterance
     epochs: int
     seconds: float
-    compact_error: float  # largest difference between masked and compact outputs
+    compact_error: float  # largest difference between masked and compact outputs, in double precision
     deltas: list[float]  # d1, d2 of Eq. 9 at the end
     notes: list[str]  # what guards did, what was emptied
     history: list[dict[str, float | None]]  # per epoch: loss, dis, dim, com

@@ -1,5 +1,6 @@
 """Algorithm 1: one round of PNAO, from the network of the round before to the next one."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,9 +169,13 @@ def round_seed(seed: int, fold: int, number: int) -> int:
 
 @torch.no_grad()
 def difference(one: EmotionNetwork, other: EmotionNetwork, features: dict[str, Tensor]) -> float:
-    """Largest absolute difference of two networks' posteriors and valences."""
-    a, b = one.eval()(features), other.eval()(features)
-    other.train()
+    """Largest absolute difference of two networks' posteriors and valences.
+
+    In double precision: what is asked is whether they are the same function, not how float32 rounds sums of
+    different lengths (up to about 2e-6 of a valence).
+    """
+    exact = {name: x.double() for name, x in features.items()}
+    a, b = (copy.deepcopy(network).double().eval()(exact) for network in (one, other))
     posterior = (a.log_posterior.exp() - b.log_posterior.exp()).abs().max()
     return float(torch.maximum(posterior, (a.valence - b.valence).abs().max()))
 

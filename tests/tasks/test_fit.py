@@ -62,7 +62,7 @@ def test_results_follow_the_contract(small: Small, tmp_path: Path) -> None:
     parameters = [r["parameters"] for r in results["rounds"]]
     assert parameters[0] > parameters[1] > parameters[2]
     for r in results["rounds"]:
-        assert r["compact_error"] < 1e-6
+        assert r["compact_error"] < 1e-12
         networks = [read_network(run.round(f, r["round"]).network).network for f in range(2)]
         assert r["parameters"] == round(np.mean([count_parameters(n) for n in networks]))
         assert r["nodes"] == round(np.mean([count_nodes(n) for n in networks]))
@@ -276,7 +276,7 @@ def test_without_guards_emptied_encoders_are_named_and_the_run_goes_on(
     notes = [note for r in results["rounds"] for note in r["notes"]]
     assert any("has no node left" in note for note in notes)
     assert results["rounds"][-1]["nodes"] < 4
-    assert all(r["compact_error"] < 1e-6 for r in results["rounds"])
+    assert all(r["compact_error"] < 1e-12 for r in results["rounds"])
     features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
     assert np.isfinite(load(run.path).predict(features).posterior).all()
 
