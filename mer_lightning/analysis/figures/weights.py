@@ -42,7 +42,8 @@ def weights_figure(rounds: Mapping[int, Floats32]) -> Figure:
     density.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     density.set_xlabel("weight value")
     density.set_ylabel("density (log scale)")
-    density.legend(title="dark to light: over the rounds" if len(rounds) > 2 else None)
+    title = "dark to light" if len(rounds) > 2 else None
+    density.legend(title=title, loc="upper left")
     tidy(density)
     for index, small in enumerate(NEAR_ZERO):
         look, shares = stroke(index), [near_zero(values, small) for values in rounds.values()]
