@@ -1,0 +1,128 @@
+"""The batches of a fold, and the statistics they are standardised with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from mer_lightning.data.corpus import Corpus, Utterance
+from mer_lightning.data.datamodule import BatchLoader, FoldData
+from mer_lightning.data.standardise import Standardisation, fit_standardisation
+
+CPU = torch.device("cpu")
+N = 50
+FOLDS = np.arange(40) % 4
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    rng = np.random.default_rng(0)
+    utterances = tuple(
+        Utterance(
+            f"u{i}", "ab"[i % 2], float(i % 5) if i % 7 else float("nan"), "train" if i < 40 else "test"
+        )
+        for i in range(N)
+    )
+    features = {name: rng.normal(3, 5, (N, 4)).astype(np.float32) for name in ("low", "face")}
+    return Corpus("made", utterances, features, ("low",), ("face",), ("a", "b"))
+
+
+def fold_data(corpus: Corpus, fold: int = 1, protocol: str = "paper") -> FoldData:
+    return FoldData(corpus, FOLDS, fold, protocol, batch_size=8, seed=0)
+
+
+def loader(data: FoldData, seed: int | None = 0, rank: int = 0, ranks: int = 1) -> BatchLoader:
+    return BatchLoader(data.table(CPU), data.train_rows, 8, seed, rank, ranks)
+
+
+def test_statistics_are_those_of_the_training_part_alone(corpus: Corpus) -> None:
+    data = fold_data(corpus)
+    table = data.table(CPU)
+    for name, array in corpus.features.items():
+        expected = StandardScaler().fit(array[data.train_rows]).transform(array)
+        np.testing.assert_allclose(table.resident[name], expected, atol=1e-5)
+    others = {k: v.copy() for k, v in corpus.features.items()}
+    for array in others.values():
+        array[np.setdiff1d(np.arange(N), data.train_rows)] = 1e6  # held-out and test features must not matter
+    changed = fold_data(replace(corpus, features=others)).standardisation
+    for name in others:
+        assert changed.mean[name].equal(data.standardisation.mean[name])
+        assert changed.deviation[name].equal(data.standardisation.deviation[name])
+
+
+def test_constant_dimensions_become_zero() -> None:
+    array = np.full((10, 2), 1e4, dtype=np.float32)
+    array[:, 1] = np.arange(10)
+    statistics = fit_standardisation({"x": array}, np.arange(8))
+    standardised = statistics({"x": torch.from_numpy(array)})["x"]
+    assert standardised[:, 0].abs().max() == 0
+    assert standardised.isfinite().all()
+
+
+def test_statistics_survive_a_file(corpus: Corpus) -> None:
+    data = fold_data(corpus)
+    back = Standardisation.from_tensors(data.standardisation.as_tensors())
+    assert all(back.mean[k].equal(v) for k, v in data.standardisation.mean.items())
+    assert all(back.deviation[k].equal(v) for k, v in data.standardisation.deviation.items())
+
+
+@pytest.mark.parametrize("protocol", ["paper", "nested"])
+def test_parts_do_not_overlap(corpus: Corpus, protocol: str) -> None:
+    data = fold_data(corpus, 3, protocol)
+    assert FOLDS[data.held_out_rows].tolist() == [3] * 10
+    assert set(FOLDS[data.stopping_rows]) == ({3} if protocol == "paper" else {0})
+    assert not set(data.train_rows) & (set(data.held_out_rows) | set(data.stopping_rows))
+    assert data.test_rows.tolist() == list(range(40, 50))
+    assert len(data.train_rows) == (30 if protocol == "paper" else 20)
+
+
+def test_an_epoch_has_every_utterance_once_in_an_order_of_its_own(corpus: Corpus) -> None:
+    data = fold_data(corpus)
+    first = loader(data)
+    epochs = [torch.cat([b.features["low"] for b in first]) for _ in range(2)]
+    whole = data.table(CPU).resident["low"][data.train_rows]
+    for epoch in epochs:
+        assert epoch.shape == whole.shape
+        assert sorted(map(tuple, epoch.tolist())) == sorted(map(tuple, whole.tolist()))
+    assert not epochs[0].equal(epochs[1])
+    again = loader(data)
+    assert torch.cat([b.features["low"] for b in again]).equal(epochs[0])
+    assert torch.cat([b.features["low"] for b in loader(data, seed=None)]).equal(whole)
+
+
+def test_ranks_share_each_batch_without_repeats(corpus: Corpus) -> None:
+    data = fold_data(corpus)
+    alone = list(loader(data))
+    shares = [list(loader(data, rank=rank, ranks=3)) for rank in range(3)]
+    assert len(alone) == len(loader(data)) == 4
+    for step, batch in enumerate(alone):
+        together = torch.cat([shares[rank][step].features["low"] for rank in range(3)])
+        assert sorted(map(tuple, together.tolist())) == sorted(map(tuple, batch.features["low"].tolist()))
+
+
+def test_a_memory_map_gives_the_same_batches(corpus: Corpus, tmp_path: Path) -> None:
+    mapped = {}
+    for name, array in corpus.features.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    resident, lazy = fold_data(corpus), fold_data(replace(corpus, features=mapped))
+    assert not lazy.table(CPU).resident
+    for one, other in zip(loader(resident), loader(lazy), strict=True):
+        for name in corpus.features:
+            torch.testing.assert_close(one.features[name], other.features[name])
+        assert one.emotion.equal(other.emotion)
+
+
+def test_guessed_labels_stay_in_their_fold(corpus: Corpus) -> None:
+    data = fold_data(corpus)
+    rows = np.array([41, 44])
+    data.learn_from(rows, np.array([0, 1]))
+    assert data.train_rows[-2:].tolist() == [41, 44]
+    batch = data.table(CPU)[torch.from_numpy(rows)]
+    assert batch.emotion.tolist() == [0, 1]
+    assert batch.valence.isnan().all()
+    assert corpus.emotions[rows].tolist() == [1, 0]
+    assert fold_data(corpus).emotion.tolist() == corpus.emotions.tolist()
