@@ -1,0 +1,55 @@
+"""One fit: back to the early-stop point, with the sparse term, on the rewound schedule."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mer_lightning.config import Config
+from mer_lightning.network.base import prunable_weights
+from mer_lightning.network.checkpoint import read_network
+from mer_lightning.network.module import schedule_factor
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.tasks import fit
+
+Small = Callable[..., Config]
+
+
+def trained(config: Config, path: Path) -> RunDirectory:
+    run = RunDirectory(path)
+    fit.run(config, run)
+    return run
+
+
+def test_the_early_stop_point_is_restored_and_stops_training(small: Small, tmp_path: Path) -> None:
+    run = trained(small("+experiment=pnao", "trainer.epochs=25", "trainer.patience=2"), tmp_path / "run")
+    results, before_the_end = run.read_results(), 0
+    for r in results["rounds"]:
+        for fold in range(2):
+            history = json.loads(run.round(fold, r["round"]).record.read_text())["history"]
+            scores = [epoch["com"] for epoch in history]
+            best = scores.index(max(scores))
+            assert r["by_fold"][fold]["com"] == pytest.approx(scores[best], abs=1e-6)
+            assert len(history) in (best + 3, 25)  # the patience
+            before_the_end += best < len(history) - 1
+    assert before_the_end  # else nothing was restored
+
+
+def test_the_sparse_term_shrinks_the_prunable_weights(small: Small, tmp_path: Path) -> None:
+    sizes = []
+    for alpha in (0.0, 1.0):
+        run = trained(small("+experiment=enf", f"loss.alpha={alpha}"), tmp_path / str(alpha))
+        weights = prunable_weights(read_network(run.round(0, 0).network).network)
+        sizes.append(sum(float(w.abs().sum()) for w in weights))
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+def test_the_schedule_goes_back_to_the_rewind_epoch() -> None:
+    whole = [schedule_factor("cosine", 10, 0)(e) for e in range(10)]
+    assert whole[0] == 1
+    assert whole[5] == pytest.approx(0.5)
+    assert whole[9] == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
+    assert [schedule_factor("cosine", 10, 4)(e) for e in range(6)] == whole[4:]
+    assert {schedule_factor("constant", 10, 4)(e) for e in range(6)} == {1.0}
