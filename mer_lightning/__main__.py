@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,7 @@ TASKS = {
     "report": "mer_lightning.tasks.report",
 }
 INTERRUPTED = 130
+STARTED = time.time()
 
 
 def conf_folder() -> Path:
@@ -32,13 +34,26 @@ def conf_folder() -> Path:
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def run(settings: DictConfig) -> None:
     """Check the configuration, then do the task."""
-    config = checked(settings)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     try:
+        config = checked(settings)
         import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
     finally:
-        if directory.path.is_dir() and not any(directory.path.iterdir()):
-            directory.path.rmdir()  # Hydra makes one for every task
+        remove_empty(directory.path)
+
+
+def remove_empty(path: Path) -> None:
+    """Remove the folder that Hydra makes for every task, and those above it, where nothing was written.
+
+    Folders older than this process are the user's; the current one and those above it are, too.
+    """
+    for folder in (path, *path.parents):
+        if folder in (Path.cwd(), *Path.cwd().parents) or folder.stat().st_ctime < STARTED - 1:
+            return
+        try:
+            folder.rmdir()
+        except OSError:  # not empty
+            return
 
 
 def main() -> None:
@@ -52,6 +67,11 @@ def main() -> None:
         if wants_traceback:
             raise
         print(f"error: {message_of(error)}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if wants_traceback or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

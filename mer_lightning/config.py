@@ -56,6 +56,8 @@ class DataConfig:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
         if not self.levels and self.reader != "store":  # a store knows its own levels
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
+        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
+            raise UserError(f"data.classes names {twice[0]!r} twice")
         names = [*self.levels, *self.shared]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")
@@ -144,6 +146,8 @@ class PnaoConfig:
         _between("pnao.max_share", self.max_share, 0, 1)
         _one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
         _one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+        if self.like and self.control == "none":
+            raise UserError("pnao.like is for the controls: +experiment=random or one_shot")
 
 
 @dataclass(kw_only=True)
@@ -169,6 +173,10 @@ class CombineConfig:
     def __post_init__(self) -> None:
         _one_of("combine.of", self.of, ("none", "levels", "fusions"))
         _one_of("combine.weights", self.weights, ("mean", "fitted"))
+        if self.runs and self.of == "none":
+            raise UserError(
+                "combine.runs is for experiments that combine systems: +experiment=final or ustc_qw"
+            )
 
 
 @dataclass(kw_only=True)
@@ -183,7 +191,7 @@ class TrainerConfig:
     patience: int  # epochs without a better validation score before a round stops
     gradient_clip: float  # largest norm of the gradient; 0: no limit
     accelerator: str  # auto | cpu | gpu
-    precision: str  # Lightning's: 32-true, bf16-mixed, ...
+    precision: str  # 32-true | bf16-mixed | 64-true; fp16 would scale the gradients under the sparse term
     threads: int  # intra-op threads of a fit on the CPU
 
     def __post_init__(self) -> None:
@@ -196,6 +204,7 @@ class TrainerConfig:
         _between("trainer.patience", self.patience, 1, BIG)
         _between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
         _between("trainer.threads", self.threads, 1, 1024)
 
 

@@ -99,11 +99,14 @@ class Display:
             summary = summarise_round(self.config, self.run, self.corpus, self.folds, r)
             self.summaries.append(summary)
             left = summary.parameters / self.summaries[0].parameters
-            noted = sum(len(record.notes) for record in summary.records)
+            notes = [f"fold {x.fold}: {note}" for x in summary.records for note in x.notes]
+            guarded = self.config.pnao.guard == "on"
             self._say(
                 f"round {r:2d}  {scores_text(summary.validation)}  parameters {summary.parameters:,.0f} "
-                f"({left:.1%})" + (f"  guards held {noted} layers" if noted else "")
+                f"({left:.1%})" + (f"  guards held {len(notes)} layers" if guarded and notes else "")
             )
+            for note in [] if guarded else notes:  # without guards they name what has died
+                self._say(f"  {note}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)

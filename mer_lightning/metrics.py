@@ -76,8 +76,10 @@ class EmotionMetrics(Metric):
 
     def scores(self) -> Scores:
         """``compute()`` as plain numbers, None where no label is known."""
-        values = {k: None if v.isnan() else float(v) for k, v in self.compute().items()}
-        return Scores(**values)
+        values = {name: float(value) for name, value in self.compute().items()}
+        emotions, valences = bool(self.confusion.sum() > 0), bool(self.valences > 0)
+        known = {"dis": emotions, "dim": valences, "com": emotions and valences}
+        return Scores(**{name: values[name] if known[name] else None for name in values})
 
 
 def score(posterior: Tensor, valence: Tensor, emotion: Tensor, target_valence: Tensor) -> Scores:

@@ -46,9 +46,16 @@ def summarise_round(
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
     rounds = [run.round(fold, number) for fold in range(folds)]
-    stopping = [fused(read_predictions(r, "stopping")).scores(corpus).monitored for r in rounds]
+    stopping = [fused(read_predictions(r, "stopping")).scores(corpus) for r in rounds]
     decided = decide(run, number, folds, config.ensemble)
-    return summarise(number, [read_record(r) for r in rounds], mean(stopping), decided, corpus)
+    return summarise(number, [read_record(r) for r in rounds], selection_score(stopping), decided, corpus)
+
+
+def selection_score(scores: Sequence[Scores]) -> float:
+    """Mean over folds of Com, or of Dis for all if one of them has no valence to give a Com."""
+    if any(s.com is None for s in scores):
+        return mean(s.dis for s in scores if s.dis is not None)
+    return mean(s.com for s in scores if s.com is not None)
 
 
 def summarise(

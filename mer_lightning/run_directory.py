@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from mer_lightning.errors import UserError
-
+from mer_lightning.errors import UserError, reading
 
 UNFINISHED = ".unfinished"  # how temporary names end
 
@@ -39,8 +39,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}.", path.parent))
     try:
         yield temporary
+        for made in temporary.rglob("*"):
+            made.chmod(0o755 if made.is_dir() else 0o644)  # some libraries write for the owner alone
         temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)  # only ever the remains of an unfinished one
+        shutil.rmtree(path, ignore_errors=True)  # an older one of ours: refuse_foreign has seen to that
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -88,6 +90,11 @@ class RunDirectory:
     def config(self) -> Path:
         """The configuration, resolved."""
         return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Hashes of the data, so that a run is not continued on others."""
+        return self.path / "data.json"
 
     @property
     def results(self) -> Path:
@@ -147,7 +154,27 @@ class RunDirectory:
         """``results.json``. UserError if the run is not finished."""
         if not self.finished:
             raise UserError(f"{self.path}: not a finished run, it has no results.json")
-        return dict(json.loads(self.results.read_text(encoding="utf-8")))
+        with reading(self.results, "delete it, and the same command writes it again"):
+            results = dict(json.loads(self.results.read_text(encoding="utf-8")))
+            results["rounds"][results["best_round"]]["parameters"]
+        return results
+
+    def read_config(self) -> dict[str, Any]:
+        """The saved configuration."""
+        with reading(self.config, "restore it, or choose another hydra.run.dir"):
+            return dict(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+
+    def read_fingerprint(self) -> dict[str, Any]:
+        """What the run's data were: see ``Corpus.fingerprint``."""
+        with reading(self.data, "restore it, or choose another hydra.run.dir"):
+            return dict(json.loads(self.data.read_text(encoding="utf-8")))
+
+    def refuse_foreign(self) -> None:
+        """A UserError for a folder that holds something, and not a run: nothing of it may be replaced."""
+        if not self.config.is_file() and set(os.listdir(self.path)) - {".lock"}:  # noqa: PTH208
+            raise UserError(
+                f"{self.path} is not empty and holds no run of this program; choose another hydra.run.dir"
+            )
 
     def best_round(self) -> int:
         """The round a finished run chose."""

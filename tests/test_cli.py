@@ -93,7 +93,7 @@ def test_a_mistake_ends_with_one_line(tmp_path: Path, arguments: list[str], mess
     assert last.startswith("error: ")
     assert message in last
     assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob("*.*"))  # no file, no folder of a run
+    assert not list(tmp_path.rglob("*"))  # no file, no folder of a run
 
 
 def test_hydra_full_error_shows_the_traceback(tmp_path: Path) -> None:
@@ -150,7 +150,8 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/*"))
 
 
-def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path, workers: int) -> None:
     data = write_folder(tmp_path / "data", n=240)
     command = [
         sys.executable,
@@ -159,7 +160,7 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path)
         "+experiment=pnao",
         *folder_overrides(data),
         *SMALL,
-        "folds.workers=2",
+        f"folds.workers={workers}",
         "pnao.rounds=200",
         "pnao.rate=0",
         "trainer.epochs=40",
@@ -177,7 +178,7 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path)
             time.sleep(0.05)
         process.send_signal(sent)
         out, err = process.communicate(timeout=20)
-        assert process.returncode != 0
+        assert process.returncode == (130 if sent is signal.SIGINT else -signal.SIGKILL)
         if sent is signal.SIGINT:
             assert "interrupted; the finished rounds are kept. Continue with: python -m mer_lightning" in out
             assert "Traceback" not in err
@@ -187,3 +188,25 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path)
     assert len(list(tmp_path.glob("out/fold_*/round_*"))) == left  # no orphan trains on
     RunDirectory(tmp_path / "out").sweep_up()
     assert not list(tmp_path.glob("out/fold_*/.*"))
+
+
+def test_a_run_directory_that_cannot_be_one(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data")
+    mine = tmp_path / "mine"
+    (mine / "model").mkdir(parents=True)
+    (mine / "model" / "weights.bin").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    for target, message in (
+        ("mine", "holds no run of this program"),
+        ("file", "file"),
+        ("file/below", "file"),
+    ):
+        done = cli(
+            "+experiment=enf", *folder_overrides(data), *SMALL, f"hydra.run.dir={target}", cwd=tmp_path
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (mine / "model" / "weights.bin").read_text() == "precious"
+    assert (tmp_path / "file").read_text() == "precious"

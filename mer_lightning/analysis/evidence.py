@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from mer_lightning.analysis.runs import FinishedRun, Floats, Ints
-from mer_lightning.errors import UserError
+from mer_lightning.decisions import mean_over_folds
 from mer_lightning.network.base import prunable_weights
 from mer_lightning.network.checkpoint import read_network
 from mer_lightning.pnao.outcome import Predictions, read_predictions
@@ -21,13 +20,7 @@ def round_predictions(run: FinishedRun, number: int, part: str) -> list[Predicti
     Raises UserError where the round's folders are gone or broken.
     """
     folders = [RunDirectory(run.path).round(fold, number) for fold in range(run.results["folds"])]
-    try:
-        return [read_predictions(folder, part) for folder in folders]
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise UserError(
-            f"{folders[0].path}: predictions of round {number} cannot be read: {error}; "
-            "restore the run's fold folders"
-        ) from error
+    return [read_predictions(folder, part) for folder in folders]
 
 
 def at_round(run: FinishedRun, number: int) -> FinishedRun:
@@ -36,22 +29,11 @@ def at_round(run: FinishedRun, number: int) -> FinishedRun:
     for p in round_predictions(run, number, "held_out"):
         rows = p.rows.numpy()
         posterior[rows], valence[rows], weights[rows] = p.log_posterior.exp(), p.valence, p.weights
-    tests = round_predictions(run, number, "test")
-    rows = tests[0].rows.numpy()
-    logs = np.stack([t.log_posterior.double().numpy() for t in tests])
-    posterior[rows] = ensemble(logs, str(run.config.get("ensemble", "posterior")))
-    valence[rows] = np.mean([t.valence.numpy() for t in tests], axis=0)
-    weights[rows] = np.mean([t.weights.numpy() for t in tests], axis=0)
+    test = mean_over_folds(round_predictions(run, number, "test"), str(run.config["ensemble"]))
+    rows = test.rows.numpy()
+    posterior[rows], valence[rows], weights[rows] = test.posterior, test.valence, test.weights
     predicted = posterior.argmax(axis=1)
     return replace(run, posterior=posterior, predicted=predicted, predicted_valence=valence, weights=weights)
-
-
-def ensemble(log_posteriors: Floats, kind: str) -> Floats:
-    """Mean over F networks, (F, N, C) log-posteriors -> (N, C); kind: ``posterior`` or ``logit``."""
-    if kind == "posterior":
-        return np.asarray(np.exp(log_posteriors).mean(axis=0))
-    raised = np.exp(log_posteriors.mean(axis=0))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def branch_posteriors(run: FinishedRun) -> tuple[Floats, Ints]:

@@ -1,9 +1,10 @@
 """A corpus: labelled utterances and their cached features, as every reader hands it on."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,21 @@ class Corpus:
     def dimensions(self) -> dict[str, int]:
         """Feature set -> D, the levels first."""
         return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.
+
+        Of a memory map, which may not fit in memory, the first and last thousand rows stand for all.
+        """
+        labels = repr((self.classes, [tuple(u) for u in self.utterances])).encode()
+        features = {}
+        for name, array in sorted(self.features.items()):
+            parts = [array[:1000], array[-1000:]] if isinstance(array, np.memmap) else [array]
+            digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
+            for part in parts:
+                digest.update(np.ascontiguousarray(part).data)
+            features[name] = digest.hexdigest()
+        return {"labels": hashlib.sha256(labels).hexdigest(), "features": features}
 
     def rows(self, splits: Sequence[str]) -> NDArray[np.int64]:
         """Indices of the utterances in any of ``splits``, in order."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.standardise import Standardisation, fit_standardisation
 
 EVALUATION_BATCH = 4096
@@ -94,10 +95,7 @@ class BatchLoader:
 
 
 class FoldData(L.LightningDataModule):
-    """The parts of one fold of a corpus.
-
-    ``paper`` protocol: the held-out fold both stops training and is scored. ``nested``: the next fold,
-    cyclically, stops training, and the held-out one is only scored.
+    """The parts of one fold of a corpus, after ``fold_parts``.
 
     Args:
         folds: (n,) fold of each utterance of Train&Val, in the corpus's order.
@@ -111,10 +109,10 @@ class FoldData(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         labelled = corpus.rows(TRAIN_SPLITS)
-        stopping = (fold + 1) % (int(folds.max()) + 1) if protocol == "nested" else fold
-        self.train_rows = labelled[(folds != fold) & (folds != stopping)]
-        self.stopping_rows = labelled[folds == stopping]
-        self.held_out_rows = labelled[folds == fold]
+        parts = fold_parts(folds, fold, protocol)
+        self.train_rows = labelled[parts.train]
+        self.stopping_rows = labelled[parts.stopping]
+        self.held_out_rows = labelled[parts.held_out]
         self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
         self.standardisation = fit_standardisation(corpus.features, self.train_rows)
         self.emotion, self.valence = corpus.emotions, corpus.valences

@@ -1,8 +1,10 @@
 """Folds over Train&Val: by speaker where speakers are known, emotions balanced."""
 
 import csv
+import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
 from mer_lightning.data.labels import read_table, whole_number
 from mer_lightning.errors import UserError
+from mer_lightning.run_directory import write_text
 
 
 def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]:
@@ -28,15 +31,41 @@ def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]
     return parts
 
 
-def check_folds(corpus: Corpus, folds: NDArray[np.int64]) -> list[str]:
+class Parts(NamedTuple):
+    """Of one fold's run: (n,) bool masks over Train&Val."""
+
+    train: NDArray[np.bool_]
+    stopping: NDArray[np.bool_]  # stops training, chooses the round
+    held_out: NDArray[np.bool_]  # is scored
+
+
+def fold_parts(folds: NDArray[np.int64], fold: int, protocol: str) -> Parts:
+    """Who does what when ``fold`` is held out.
+
+    ``paper``: the held-out fold also stops training. ``nested``: the next fold, cyclically, does.
+    """
+    held_out = folds == fold
+    stopping = folds == (fold + 1) % (int(folds.max()) + 1) if protocol == "nested" else held_out
+    return Parts(~held_out & ~stopping, stopping, held_out)
+
+
+def check_folds(corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper") -> list[str]:
     """Warnings, a line each, for the emotions that the training part of a fold lacks.
 
-    Raises UserError if a training part, all folds but one, has fewer than two emotions.
+    Raises UserError if a training part has fewer than two emotions, or a stopping part has none.
     """
+    if protocol == "nested" and folds.max() < 2:
+        raise UserError("protocol=nested needs three folds or more: one to stop training, one to score")
     emotions = corpus.emotions[corpus.rows(TRAIN_SPLITS)]
     lines = []
     for fold in range(int(folds.max()) + 1):
-        there = {corpus.classes[e] for e in set(emotions[folds != fold].tolist()) if e >= 0}
+        parts = fold_parts(folds, fold, protocol)
+        if not (emotions[parts.stopping] >= 0).any():
+            raise UserError(
+                f"fold {fold}: no emotion is known in the part that stops its training; label some "
+                "utterances there, or change data.folds"
+            )
+        there = {corpus.classes[e] for e in set(emotions[parts.train].tolist()) if e >= 0}
         if len(there) < 2:
             raise UserError(
                 f"fold {fold}: its training part, all other folds, has {len(there)} emotions and needs two; "
@@ -49,12 +78,11 @@ def check_folds(corpus: Corpus, folds: NDArray[np.int64]) -> list[str]:
 
 def write_folds(path: Path, corpus: Corpus, folds: NDArray[np.int64]) -> None:
     """Write ``utterance_id,fold``; the file appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("utterance_id", "fold"))
-        writer.writerows(zip((u.id for u in _trainval(corpus)), folds.tolist(), strict=True))
-    draft.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("utterance_id", "fold"))
+    writer.writerows(zip((u.id for u in _trainval(corpus)), folds.tolist(), strict=True))
+    write_text(path, text.getvalue())
 
 
 def read_folds(path: Path, corpus: Corpus) -> NDArray[np.int64]:
@@ -71,6 +99,8 @@ def read_folds(path: Path, corpus: Corpus) -> NDArray[np.int64]:
         raise UserError(
             f"{path}: folds of other data, utterance {differing[0]!r} is not in both; start a new run"
         )
+    if empty := [i for i, fold in there.items() if fold == NO_FOLD]:
+        raise UserError(f"{path}: utterance {empty[0]!r} has no fold; restore the file, or start a new run")
     if sorted(set(there.values())) != list(range(max(there.values()) + 1)):
         raise UserError(f"{path}: the folds must be numbered 0, 1, ... without gaps")
     return np.array([there[i] for i in ids], dtype=np.int64)

@@ -50,8 +50,12 @@ def fit(
     best = ModelCheckpoint(folder, filename="best", monitor=SCORE, mode="max", save_top_k=1)
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, epochs, device, [*callbacks, stop, best])
-    trainer.fit(module, datamodule=data)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from error
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    Path(best.best_model_path).unlink()  # what is kept is written as safetensors
     module.load_state_dict(checkpoint["state_dict"])
     return moments_by_name(module, checkpoint["optimizer_states"][0]["state"])
 

@@ -70,6 +70,7 @@ class EmotionModule(L.LightningModule):
         self.metrics = EmotionMetrics(network.architecture.classes)
         self.history: list[dict[str, float | None]] = []
         self.loss_sum = torch.zeros(())
+        self.finite = torch.ones((), dtype=torch.bool)  # whether all decisions of the epoch are numbers
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
@@ -82,10 +83,12 @@ class EmotionModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sum, on the device: nothing is logged step by step."""
         self.loss_sum = torch.zeros((), device=self.device)
+        self.finite = torch.ones((), dtype=torch.bool, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the batch's hits and errors."""
         decision = self.network(batch.features)
+        self.finite &= decision.log_posterior.isfinite().all() & decision.valence.isfinite().all()
         self.metrics.update(decision.log_posterior, decision.valence, batch.emotion, batch.valence)
 
     def on_validation_epoch_end(self) -> None:
@@ -93,9 +96,10 @@ class EmotionModule(L.LightningModule):
         scores = self.metrics.scores()
         self.metrics.reset()
         mean_loss = float(self.loss_sum) / max(1, self.trainer.num_training_batches)
-        if not math.isfinite(mean_loss):
+        if not (math.isfinite(mean_loss) and self.finite):
+            what = f"the loss became {mean_loss}" if self.finite else "the network's decisions became NaN"
             raise UserError(
-                f"the loss became {mean_loss} in epoch {self.current_epoch}: lower trainer.learning_rate "
+                f"{what} in epoch {self.current_epoch}: lower trainer.learning_rate "
                 f"(now {self.settings.learning_rate:g}), or look for extreme values in the features"
             )
         self.log(SCORE, scores.monitored)

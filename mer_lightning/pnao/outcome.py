@@ -10,9 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
+from mer_lightning.errors import reading
 from mer_lightning.network.base import EmotionNetwork
 from mer_lightning.network.checkpoint import Trained, write_network
 from mer_lightning.run_directory import RoundFolder
+
+AGAIN = "delete that round's folder, and the same command trains it again"
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,17 @@ class Outcome:
 
 def read_record(folder: RoundFolder) -> Record:
     """The record of a finished round."""
-    return Record(**json.loads(folder.record.read_text(encoding="utf-8")))
+    with reading(folder.record, AGAIN):
+        return Record(**json.loads(folder.record.read_text(encoding="utf-8")))
 
 
 def read_predictions(folder: RoundFolder, part: str) -> Predictions:
     """Predictions of a finished round; part: ``held_out``, ``stopping`` or ``test``."""
-    return Predictions(**load_file(folder.predictions(part)))
+    with reading(folder.predictions(part), AGAIN):
+        return Predictions(**load_file(folder.predictions(part)))
+
+
+def read_training_state(folder: RoundFolder) -> dict[str, Tensor]:
+    """What a finished round hands to the next one."""
+    with reading(folder.training, AGAIN):
+        return dict(load_file(folder.training))

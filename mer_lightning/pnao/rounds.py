@@ -9,7 +9,6 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mer_lightning.config import Config, PnaoConfig
@@ -31,7 +30,7 @@ from mer_lightning.pnao.masks import (
     quota_masks,
     random_masks,
 )
-from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions
+from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions, read_training_state
 from mer_lightning.pnao.revision import revise_labels
 from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
 
@@ -123,7 +122,7 @@ def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number:
     network = read_network(previous.network).network
     masks, notes = learn_masks(network, config, fold, number)
     narrow = compact(network, masks)
-    state = load_file(previous.training)
+    state = read_training_state(previous)
     weighting = UncertaintyWeighting(config.loss.weighting)
     weighting.log_deltas = torch.nn.Parameter(state.pop("log_deltas"))
     kept = kept_in(network, masks)

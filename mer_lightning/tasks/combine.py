@@ -11,23 +11,27 @@ from scipy.optimize import LinearConstraint, minimize
 from mer_lightning.config import CombineConfig, Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds
-from mer_lightning.data.readers import read_corpus
 from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
 from mer_lightning.errors import UserError
 from mer_lightning.losses import emotion_loss, valence_loss
 from mer_lightning.pnao.outcome import Record, read_record
 from mer_lightning.predict import Share
-from mer_lightning.results import summarise, write_files
+from mer_lightning.results import selection_score, summarise, write_files
 from mer_lightning.run_directory import RunDirectory
 
 
-def members(config: Config) -> dict[str, Config]:
+def members(config: Config, corpus: Corpus) -> dict[str, Config]:
     """Name -> configuration of each system that is trained apart."""
     alone = replace(config, combine=replace(config.combine, of="none", runs=[]))
     if config.combine.of == "levels":
         return {
-            level: replace(alone, experiment_name=f"level {level}", data=replace(config.data, levels=[level]))
-            for level in config.data.levels
+            level: replace(
+                alone,
+                experiment_name=f"level {level}",
+                data=replace(config.data, levels=[level], shared=list(corpus.shared)),
+                fusion=replace(config.fusion, kind="mean", weights=[]),
+            )
+            for level in corpus.levels
         }
     return {
         name: replace(alone, experiment_name=name, fusion=replace(config.fusion, kind=kind))
@@ -35,12 +39,26 @@ def members(config: Config) -> dict[str, Config]:
     }
 
 
-def combine(config: Config, directory: RunDirectory, runs: Sequence[RunDirectory]) -> None:
+def check_same_data(run: RunDirectory, corpus: Corpus) -> None:
+    """A UserError if ``run`` was not on the same labels, in the same order, and the same features."""
+    theirs, ours = run.read_fingerprint(), corpus.fingerprint()
+    changed = [
+        name for name, digest in theirs["features"].items() if ours["features"].get(name, digest) != digest
+    ]
+    if theirs["labels"] != ours["labels"] or changed:
+        what = "the labels" if theirs["labels"] != ours["labels"] else f"feature set {changed[0]!r}"
+        raise UserError(
+            f"{run.path}: {what} are not those this run was trained on; restore the data, or start a new run"
+        )
+
+
+def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Sequence[RunDirectory]) -> None:
     """Write the results of the finished ``runs`` together.
 
-    Raises UserError where the runs are not on the same utterances and folds.
+    Raises UserError where the runs are not on the same utterances, labels and folds.
     """
-    corpus = read_corpus(config.data)
+    for run in runs:
+        check_same_data(run, corpus)
     folds = same_folds(runs, corpus)
     rounds = [run.best_round() for run in runs]
     systems = [decide(run, r, folds, config.ensemble) for run, r in zip(runs, rounds, strict=True)]
@@ -50,7 +68,7 @@ def combine(config: Config, directory: RunDirectory, runs: Sequence[RunDirectory
         total([read_record(run.round(f, r)) for run, r in zip(runs, rounds, strict=True)])
         for f in range(folds)
     ]
-    selection = float(np.mean([part.scores(corpus).monitored for part in decided.held_out]))
+    selection = selection_score([part.scores(corpus) for part in decided.held_out])
     networks = {
         Share(
             f"system_{k}_fold_{f}", f, float(shares.posterior[k]) / folds, float(shares.valence[k]) / folds
@@ -142,6 +160,8 @@ def total(records: Sequence[Record]) -> Record:
 def given_runs(config: Config) -> list[RunDirectory]:
     """The finished runs named by ``combine.runs``. UserError for one that is not finished."""
     runs = [RunDirectory(Path(path)) for path in config.combine.runs]
+    if len(runs) == 1:
+        raise UserError(f"combine.runs={config.combine.runs}: name at least two finished runs")
     for run in runs:
         run.read_results()
     return runs

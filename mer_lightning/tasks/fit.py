@@ -1,10 +1,12 @@
 """``task=fit``: the experiment, cross-validated, into the run directory."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ from mer_lightning.display import Display, show_results
 from mer_lightning.errors import UserError
 from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
-from mer_lightning.tasks.combine import combine, given_runs, members
+from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 
 NOT_PART_OF_RESULTS = ("folds", "output", "task", "report")  # may differ when a run is continued
 
@@ -26,8 +28,9 @@ NOT_PART_OF_RESULTS = ("folds", "output", "task", "report")  # may differ when a
 def run(config: Config, directory: RunDirectory) -> None:
     """Train what is not trained yet, then write the results. A finished run is only shown again."""
     with directory.locked():
-        refuse_another_configuration(config, directory)
         directory.sweep_up()
+        directory.refuse_foreign()
+        refuse_another_configuration(config, directory)
         if not directory.finished:
             (train if config.combine.of == "none" else combine_systems)(config, directory)
         if not directory.report.is_file():
@@ -39,10 +42,11 @@ def train(config: Config, directory: RunDirectory) -> None:
     """From the data to results.json."""
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
+    check_accelerator(config)
+    begin(config, directory, corpus)
     folds = saved_folds(config, directory, corpus)
-    warnings = check_folds(corpus, folds)
-    save_config(config, directory)
-    config = with_reference(config, directory)
+    warnings = check_folds(corpus, folds, config.protocol)
+    config = with_reference(config, directory, corpus)
     with Display(config, directory, corpus, int(folds.max()) + 1, warnings) as display:
         cross_validate(config, directory, corpus, folds, display)
     write_results(config, directory, corpus, display.summaries)
@@ -50,32 +54,40 @@ def train(config: Config, directory: RunDirectory) -> None:
 
 def combine_systems(config: Config, directory: RunDirectory) -> None:
     """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
+    corpus = read_corpus(config.data)
+    begin(config, directory, corpus)
     runs = given_runs(config)
     if not runs:
-        for name, member in members(config).items():
-            runs.append(finished_beside(member, directory) or RunDirectory(directory.members / name))
+        for name, member in members(config, corpus).items():
+            runs.append(finished_beside(member, directory, corpus) or RunDirectory(directory.members / name))
             run(member, runs[-1])
-    save_config(config, directory)
-    combine(config, directory, runs)
+    combine(config, directory, corpus, runs)
 
 
-def save_config(config: Config, directory: RunDirectory) -> None:
-    """The resolved configuration, which also says what the run directory is for."""
+def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
+    """Save what the run is, or see that its data are still those it began with."""
+    if directory.config.is_file():
+        check_same_data(directory, corpus)
+        return
+    write_text(directory.data, json.dumps(corpus.fingerprint(), indent=1))
     write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+
+
+def check_accelerator(config: Config) -> None:
+    """A UserError where a GPU is asked for and there is none."""
+    if config.trainer.accelerator == "gpu" and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise UserError("trainer.accelerator=gpu: there is no GPU here; use trainer.accelerator=auto or cpu")
 
 
 def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:
     """A UserError where the directory holds a run with other settings."""
-    if directory.config.is_file() and (different := differences(read_config(directory), asdict(config))):
+    if directory.config.is_file() and (different := differences(directory.read_config(), asdict(config))):
         raise UserError(
             f"{directory.path} holds a run with another configuration ({different[0]}); continue it with "
             "its own settings, or choose another hydra.run.dir"
         )
-
-
-def read_config(directory: RunDirectory) -> dict[str, Any]:
-    """The saved configuration of a run."""
-    return dict(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
 
 
 def differences(saved: dict[str, Any], mine: dict[str, Any], prefix: str = "") -> list[str]:
@@ -99,27 +111,33 @@ def saved_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDAr
     return read_folds(directory.folds, corpus)
 
 
-def with_reference(config: Config, directory: RunDirectory) -> Config:
+def with_reference(config: Config, directory: RunDirectory, corpus: Corpus) -> Config:
     """A control needs the PNAO run whose sizes it matches: named by ``pnao.like``, beside it, or its own."""
     if config.pnao.control == "none":
         return config
     if config.pnao.like is not None:
         check_reference(config, RunDirectory(Path(config.pnao.like)))
+        check_same_data(RunDirectory(Path(config.pnao.like)), corpus)
         return config
     plain = replace(config, experiment_name="pnao", pnao=replace(config.pnao, control="none"))
-    reference = finished_beside(plain, directory) or RunDirectory(directory.reference)
+    reference = finished_beside(plain, directory, corpus) or RunDirectory(directory.reference)
     run(plain, reference)
     return replace(config, pnao=replace(config.pnao, like=str(reference.path)))
 
 
-def finished_beside(config: Config, directory: RunDirectory) -> RunDirectory | None:
+def finished_beside(config: Config, directory: RunDirectory, corpus: Corpus) -> RunDirectory | None:
     """A finished run of ``config`` in the same parent folder, as sweeps lay them out; or None."""
     for path in sorted(directory.path.parent.iterdir()):
         run = RunDirectory(path)
-        if run.finished and run.config.is_file():
-            mine = asdict(config) | {"experiment_name": ""}
-            if not differences(read_config(run) | {"experiment_name": ""}, mine):
+        if not (run.finished and run.config.is_file()):
+            continue
+        try:
+            saved = run.read_config() | {"experiment_name": ""}
+            if not differences(saved, asdict(config) | {"experiment_name": ""}):
+                check_same_data(run, corpus)
                 return run
+        except UserError:  # a neighbour that is damaged, or of other data, is no concern of this run
+            continue
     return None
 
 
@@ -127,6 +145,6 @@ def check_reference(config: Config, reference: RunDirectory) -> None:
     """A control and its reference must differ in nothing but the way of pruning."""
     reference.read_results()
     ours = asdict(replace(config, pnao=replace(config.pnao, control="none", like=None), experiment_name=""))
-    theirs = read_config(reference) | {"experiment_name": ""}
+    theirs = reference.read_config() | {"experiment_name": ""}
     if different := differences(theirs, ours):
         raise UserError(f"pnao.like={reference.path} is not the same experiment: {different[0]}")

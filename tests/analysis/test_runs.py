@@ -141,5 +141,5 @@ def test_gone_rounds_are_named(trained_runs: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run" / "fold_0" / "round_1")
     (tmp_path / "run" / "fold_1" / "round_2" / "held_out.safetensors").write_bytes(b"\0" * 20)
     for number in (1, 2):
-        with pytest.raises(UserError, match=f"round {number} cannot be read"):
+        with pytest.raises(UserError, match=rf"round_{number}/held_out.safetensors: cannot be read"):
             at_round(run, number)

@@ -42,7 +42,7 @@ def test_the_sparse_term_shrinks_the_prunable_weights(small: Small, tmp_path: Pa
     for alpha in (0.0, 1.0):
         run = trained(small("+experiment=enf", f"loss.alpha={alpha}"), tmp_path / str(alpha))
         weights = prunable_weights(read_network(run.round(0, 0).network).network)
-        sizes.append(sum(float(w.abs().sum()) for w in weights))
+        sizes.append(sum(float(w.detach().abs().sum()) for w in weights))
     assert sizes[1] < 0.9 * sizes[0]
 
 

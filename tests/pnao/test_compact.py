@@ -58,7 +58,10 @@ def test_heads_keep_their_outputs(architecture: Architecture) -> None:
     narrow = compact(network, global_masks(group_importances(network), 0.9))
     for name, module in narrow.named_modules():
         if isinstance(module, torch.nn.Linear) and ("decoder" in name or "score" in name):
-            assert module.out_features == network.get_parameter(f"{name}.weight").shape[0]
+            full = network.get_parameter(f"{name}.weight")
+            assert module.out_features == full.shape[0]
+            for column in module.weight.T:  # every column that is left is one of the full network's
+                assert (column == full.T).all(dim=1).any()
 
 
 def test_a_wrong_declaration_would_be_seen() -> None:

@@ -283,6 +283,90 @@ def test_without_guards_emptied_encoders_are_named_and_the_run_goes_on(
 
 def test_a_loss_that_is_no_number_stops_with_advice(small: Small, tmp_path: Path) -> None:
     config = small("+experiment=enf", "trainer.learning_rate=1e30")
-    with pytest.raises(UserError, match=r"the loss became .* in epoch \d+: lower trainer.learning_rate"):
+    with pytest.raises(UserError, match=r"became .* in epoch \d+: lower trainer.learning_rate"):
         fit.run(config, RunDirectory(tmp_path / "run"))
     assert not (tmp_path / "run" / "fold_0" / "round_0").exists()
+
+
+def unfinish(run: RunDirectory) -> None:
+    """As if the run had been killed before its last round."""
+    run.results.unlink()
+    shutil.rmtree(run.path / "fold_1" / "round_1")
+
+
+def test_data_that_changed_are_not_trained_on(small: Small, folder: Path, tmp_path: Path) -> None:
+    config = small("+experiment=pnao", "pnao.rounds=1")
+    run = trained(config, tmp_path / "run")
+    unfinish(run)
+    labels = folder / "labels.csv"
+    head, *rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    with pytest.raises(UserError, match="the labels are not those"):
+        fit.run(config, run)
+    labels.write_text("\n".join([head, *rows]) + "\n")
+    np.save(folder / "face.npy", np.load(folder / "face.npy") + 1)
+    with pytest.raises(UserError, match="feature set 'face' are not those"):
+        fit.run(config, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("config.yaml", "[1, 2]", "choose another hydra.run.dir"),
+        ("config.yaml", "a: [", "choose another hydra.run.dir"),
+        ("data.json", "{", "choose another hydra.run.dir"),
+        ("fold_0/round_1/record.json", "{", "trains it again"),
+        ("fold_0/round_1/held_out.safetensors", "short", "trains it again"),
+        ("fold_1/round_0/training.safetensors", "", "trains it again"),
+        ("fold_1/round_0/network.safetensors", "x", "damaged"),
+        ("folds.csv", "utterance_id,fold\nu000,", "start a new run"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(
+    small: Small, tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    config = small("+experiment=pnao", "pnao.rounds=1")
+    run = trained(config, tmp_path / "run")
+    unfinish(run)
+    (run.path / name).write_text(content)
+    with pytest.raises(UserError, match=Path(name).name) as raised:
+        fit.run(config, run)
+    assert says in str(raised.value)
+
+
+def test_a_damaged_results_file_is_named(small: Small, tmp_path: Path) -> None:
+    run = trained(small("+experiment=enf"), tmp_path / "run")
+    for content in ("{", "{}", "[]"):
+        run.results.write_text(content)
+        with pytest.raises(UserError, match=r"results\.json: cannot be read"):
+            fit.run(small("+experiment=enf"), run)
+
+
+def test_decisions_that_are_no_numbers_are_not_taken_for_missing_labels(small: Small, tmp_path: Path) -> None:
+    config = small(
+        "+experiment=enf", "trainer.epochs=1", "trainer.learning_rate=1e30", "trainer.batch_size=999"
+    )
+    with pytest.raises(UserError, match=r"decisions became NaN"):
+        fit.run(config, RunDirectory(tmp_path / "run"))
+
+
+def test_nested_needs_three_folds_and_every_stopping_fold_an_emotion(
+    small: Small, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="three folds"):
+        fit.run(small("+experiment=enf", "protocol=nested"), RunDirectory(tmp_path / "two"))
+    labels = folder / "labels.csv"
+    rows = [line.split(",") for line in labels.read_text().splitlines()]
+    numbered = [[*rows[0], "fold"]] + [
+        [r[0], "" if i % 3 == 0 else r[1], *r[2:], str(i % 3)] for i, r in enumerate(rows[1:])
+    ]
+    labels.write_text("\n".join(map(",".join, numbered)) + "\n")
+    with pytest.raises(UserError, match="fold 0: no emotion is known"):
+        fit.run(small("+experiment=enf", "data.folds=column"), RunDirectory(tmp_path / "run"))
+
+
+def test_no_pickle_stays_and_others_may_read(small: Small, tmp_path: Path) -> None:
+    run = trained(small("+experiment=enf"), tmp_path / "run")
+    assert not list(run.path.rglob("*.ckpt"))
+    for path in run.path.rglob("*.safetensors"):
+        assert path.stat().st_mode & 0o044 == 0o044

@@ -14,8 +14,9 @@ from mer_lightning.network.base import Architecture, count_parameters
 from mer_lightning.network.build import build
 from mer_lightning.pnao.revision import surest
 from mer_lightning.run_directory import RunDirectory
-from mer_lightning.tasks import fit
+from mer_lightning.tasks import fit, import_store
 from mer_lightning.tasks.combine import on_simplex
+from tests.conftest import SMALL, composed
 from tests.tasks.test_fit import table
 
 Small = Callable[..., Config]
@@ -66,8 +67,20 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
     mixed = small("+experiment=final", f"combine.runs=[{runs[0].path},{other.path}]")
     with pytest.raises(UserError, match="other folds"):
         fit.run(mixed, RunDirectory(tmp_path / "mixed"))
+    turned = trained(small("+experiment=pnao", "data.classes=[sad,happy,angry]"), tmp_path / "turned")
+    mixed = small("+experiment=final", f"combine.runs=[{runs[0].path},{turned.path}]")
+    with pytest.raises(UserError, match="the labels are not those"):
+        fit.run(mixed, RunDirectory(tmp_path / "turned classes"))
     with pytest.raises(UserError, match="not a finished run"):
-        fit.run(small("+experiment=final", "combine.runs=[nowhere]"), RunDirectory(tmp_path / "none"))
+        fit.run(small("+experiment=final", "combine.runs=[nowhere,nowhere]"), RunDirectory(tmp_path / "none"))
+
+
+def test_ustc_qw_takes_its_levels_from_a_store(small: Small, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    import_store.run(small("task=import", f"output={store}"), RunDirectory(tmp_path / "none"))
+    overrides = ("data=store", f"data.root={store}", "data.folds=2", *SMALL, "pnao.rounds=0")
+    run = trained(composed(*overrides, "+experiment=ustc_qw"), tmp_path / "run")
+    assert load(run.path).voices == ("low", "high")
 
 
 def test_fitted_weights_find_the_minimum_on_the_simplex() -> None:
