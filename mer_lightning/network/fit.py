@@ -50,6 +50,7 @@ def fit(
     best = ModelCheckpoint(folder, filename="best", monitor=SCORE, mode="max", save_top_k=1)
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, epochs, device, [*callbacks, stop, best])
+    module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode
     try:
         trainer.fit(module, datamodule=data)
     except SystemExit as error:  # what Lightning makes of Ctrl-C

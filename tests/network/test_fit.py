@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from mer_lightning.config import Config
+from mer_lightning.data.datamodule import Batch
 from mer_lightning.network.base import prunable_weights
 from mer_lightning.network.checkpoint import read_network
-from mer_lightning.network.module import schedule_factor
+from mer_lightning.network.module import EmotionModule, schedule_factor
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 
@@ -53,3 +55,18 @@ def test_the_schedule_goes_back_to_the_rewind_epoch() -> None:
     assert whole[9] == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
     assert [schedule_factor("cosine", 10, 4)(e) for e in range(6)] == whole[4:]
     assert {schedule_factor("constant", 10, 4)(e) for e in range(6)} == {1.0}
+
+
+def test_dropout_is_at_work_in_every_round(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, modes = EmotionModule.training_step, []
+
+    def watched(self: EmotionModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+        modes.append({m.training for m in self.network.modules()})
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(EmotionModule, "training_step", watched)
+    trained(small("+experiment=pnao"), tmp_path / "run")
+    assert len(modes) == 2 * 3 * 3  # folds, rounds, epochs of one batch
+    assert all(mode == {True} for mode in modes)
