@@ -43,9 +43,10 @@ def train(config: Config, directory: RunDirectory) -> None:
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
     check_accelerator(config)
-    begin(config, directory, corpus)
-    folds = saved_folds(config, directory, corpus)
+    folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds, config.protocol)
+    begin(config, directory, corpus)
+    write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
     with Display(config, directory, corpus, int(folds.max()) + 1, warnings) as display:
         cross_validate(config, directory, corpus, folds, display)
@@ -66,11 +67,12 @@ def combine_systems(config: Config, directory: RunDirectory) -> None:
 
 def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
     """Save what the run is, or see that its data are still those it began with."""
-    if directory.config.is_file():
+    if not directory.config.is_file():  # first, because it marks the folder as a run's
+        write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+    if directory.data.is_file():
         check_same_data(directory, corpus)
-        return
-    write_text(directory.data, json.dumps(corpus.fingerprint(), indent=1))
-    write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+    else:
+        write_text(directory.data, json.dumps(corpus.fingerprint(), indent=1))
 
 
 def check_accelerator(config: Config) -> None:
@@ -104,11 +106,11 @@ def differences(saved: dict[str, Any], mine: dict[str, Any], prefix: str = "") -
     return found
 
 
-def saved_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDArray[np.int64]:
-    """The folds of this run: those saved, or drawn now and saved."""
-    if not directory.folds.is_file():
-        write_folds(directory.folds, corpus, draw_folds(corpus, config.data.folds, config.seed))
-    return read_folds(directory.folds, corpus)
+def saved_or_drawn_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDArray[np.int64]:
+    """(n,) the folds of this run: those saved, or drawn now."""
+    if directory.folds.is_file():
+        return read_folds(directory.folds, corpus)
+    return draw_folds(corpus, config.data.folds, config.seed)
 
 
 def with_reference(config: Config, directory: RunDirectory, corpus: Corpus) -> Config:

@@ -355,6 +355,7 @@ def test_nested_needs_three_folds_and_every_stopping_fold_an_emotion(
 ) -> None:
     with pytest.raises(UserError, match="three folds"):
         fit.run(small("+experiment=enf", "protocol=nested"), RunDirectory(tmp_path / "two"))
+    assert not (tmp_path / "two" / "config.yaml").exists()  # so that the mended command may go there
     labels = folder / "labels.csv"
     rows = [line.split(",") for line in labels.read_text().splitlines()]
     numbered = [[*rows[0], "fold"]] + [
