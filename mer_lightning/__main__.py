@@ -19,6 +19,9 @@ from mer_lightning.run_directory import RunDirectory
 TASKS = {
     "fit": "mer_lightning.tasks.fit",
     "import": "mer_lightning.tasks.import_store",
+    "extract": "mer_lightning.tasks.extract",
+    "predict": "mer_lightning.tasks.predict",
+    "export": "mer_lightning.tasks.export",
     "report": "mer_lightning.tasks.report",
 }
 INTERRUPTED = 130
@@ -59,6 +62,10 @@ def remove_empty(path: Path) -> None:
 def main() -> None:
     """Run, and show a user's mistake as one line; HYDRA_FULL_ERROR=1 shows where it was raised."""
     register()
+    # model=DIR names a directory, model.fold=F one of its folds: for Hydra both are keys of one group
+    sys.argv[1:] = [
+        "model.path=" + a.removeprefix("model=") if a.startswith("model=") else a for a in sys.argv[1:]
+    ]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:

@@ -11,26 +11,24 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from mer_lightning.checks import BIG, between, one_of
 from mer_lightning.errors import UserError
+from mer_lightning.extract.settings import ExtractConfig
 
-TASKS = ("fit", "import", "report")
+TASKS = ("fit", "import", "extract", "predict", "export", "report")
 READERS = ("folder", "mertools", "store", "synthetic")
 FUSIONS = ("entropy", "attention", "mean", "linear")
+NEEDED = {  # task -> what it cannot do without
+    "import": {"output": "STORE, the folder of the store to write"},
+    "extract": {"input": "DIR, the folder of clips", "output": "STORE, the folder of the store to write"},
+    "predict": {
+        "model": "DIR, a finished run's directory",
+        "input": "PATH, a feature folder, a store, a clip or a folder of clips",
+        "output": "FILE.csv, the file to write",
+    },
+    "export": {"model": "DIR, a finished run's directory", "output": "FILE, the file to write"},
+}
 WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
-
-
-def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise UserError(f"{key}={value}: expected one of {', '.join(options)}")
-
-
-def _between(key: str, value: float, low: float, high: float, *, open_above: bool = False) -> None:
-    inside = low <= value < high if open_above else low <= value <= high
-    if not inside:
-        raise UserError(f"{key}={value}: expected a value in [{low:g}, {high:g}{')' if open_above else ']'}")
-
-
-BIG = float("inf")
 
 
 @dataclass(kw_only=True)
@@ -50,8 +48,8 @@ class DataConfig:
     resident_gb: float  # a larger store is memory-mapped instead of loaded
 
     def __post_init__(self) -> None:
-        _one_of("data.reader", self.reader, READERS)
-        _one_of("data.size", self.size, ("small", "full"))
+        one_of("data.reader", self.reader, READERS)
+        one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
         if not self.levels and self.reader != "store":  # a store knows its own levels
@@ -77,14 +75,14 @@ class NetworkConfig:
     heads: int  # transformer: attention heads, a divisor of the dimension
 
     def __post_init__(self) -> None:
-        _one_of("network.kind", self.kind, ("hierarchical", "transformer"))
+        one_of("network.kind", self.kind, ("hierarchical", "transformer"))
         if self.kind == "transformer" and (self.layers < 1 or self.heads < 1 or self.dimension % self.heads):
             raise UserError(
                 f"network: a transformer needs layers >= 1 and heads that divide network.dimension="
                 f"{self.dimension}; layers={self.layers}, heads={self.heads}"
             )
-        _between("network.dimension", self.dimension, 1, 65536)
-        _between("network.dropout", self.dropout, 0, 1, open_above=True)
+        between("network.dimension", self.dimension, 1, 65536)
+        between("network.dropout", self.dropout, 0, 1, open_above=True)
 
 
 @dataclass(kw_only=True)
@@ -95,7 +93,7 @@ class FusionConfig:
     weights: list[float]  # linear: one weight per level
 
     def __post_init__(self) -> None:
-        _one_of("fusion.kind", self.kind, FUSIONS)
+        one_of("fusion.kind", self.kind, FUSIONS)
         if self.kind == "linear" and not self.weights:
             raise UserError("fusion=linear needs one weight per level, fusion.weights=[0.5,0.3,0.2]")
         if any(w < 0 for w in self.weights) or (self.weights and sum(self.weights) <= 0):
@@ -112,10 +110,10 @@ class LossConfig:
     alpha: float  # of the sparse term
 
     def __post_init__(self) -> None:
-        _one_of("loss.weighting", self.weighting, WEIGHTINGS)
-        _one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
-        _between("loss.auxiliary", self.auxiliary, 0, BIG)
-        _between("loss.alpha", self.alpha, 0, BIG)
+        one_of("loss.weighting", self.weighting, WEIGHTINGS)
+        one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
+        between("loss.auxiliary", self.auxiliary, 0, BIG)
+        between("loss.alpha", self.alpha, 0, BIG)
 
 
 @dataclass(kw_only=True)
@@ -140,12 +138,12 @@ class PnaoConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
-        _between("pnao.rate", self.rate, 0, 1, open_above=True)
-        _one_of("pnao.guard", self.guard, ("on", "none"))
-        _between("pnao.min_width", self.min_width, 1, BIG)
-        _between("pnao.max_share", self.max_share, 0, 1)
-        _one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
-        _one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+        between("pnao.rate", self.rate, 0, 1, open_above=True)
+        one_of("pnao.guard", self.guard, ("on", "none"))
+        between("pnao.min_width", self.min_width, 1, BIG)
+        between("pnao.max_share", self.max_share, 0, 1)
+        one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
+        one_of("pnao.control", self.control, ("none", "random", "one_shot"))
         if self.like and self.control == "none":
             raise UserError("pnao.like is for the controls: +experiment=random or one_shot")
 
@@ -158,8 +156,8 @@ class RevisionConfig:
     share: float  # of the unlabelled utterances that are learnt from in the last round, the surest ones
 
     def __post_init__(self) -> None:
-        _between("revision.rounds", self.rounds, 0, 1000)
-        _between("revision.share", self.share, 0, 1)
+        between("revision.rounds", self.rounds, 0, 1000)
+        between("revision.share", self.share, 0, 1)
 
 
 @dataclass(kw_only=True)
@@ -171,8 +169,8 @@ class CombineConfig:
     runs: list[str]  # finished runs to combine instead of training the systems
 
     def __post_init__(self) -> None:
-        _one_of("combine.of", self.of, ("none", "levels", "fusions"))
-        _one_of("combine.weights", self.weights, ("mean", "fitted"))
+        one_of("combine.of", self.of, ("none", "levels", "fusions"))
+        one_of("combine.weights", self.weights, ("mean", "fitted"))
         if self.runs and self.of == "none":
             raise UserError(
                 "combine.runs is for experiments that combine systems: +experiment=final or ustc_qw"
@@ -195,17 +193,17 @@ class TrainerConfig:
     threads: int  # intra-op threads of a fit on the CPU
 
     def __post_init__(self) -> None:
-        _between("trainer.epochs", self.epochs, 1, BIG)
-        _between("trainer.batch_size", self.batch_size, 1, BIG)
+        between("trainer.epochs", self.epochs, 1, BIG)
+        between("trainer.batch_size", self.batch_size, 1, BIG)
         if not 0 < self.learning_rate < BIG:
             raise UserError(f"trainer.learning_rate={self.learning_rate}: expected a number above 0")
-        _one_of("trainer.schedule", self.schedule, ("constant", "cosine"))
-        _between("trainer.weight_decay", self.weight_decay, 0, BIG)
-        _between("trainer.patience", self.patience, 1, BIG)
-        _between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
-        _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
-        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
-        _between("trainer.threads", self.threads, 1, 1024)
+        one_of("trainer.schedule", self.schedule, ("constant", "cosine"))
+        between("trainer.weight_decay", self.weight_decay, 0, BIG)
+        between("trainer.patience", self.patience, 1, BIG)
+        between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
+        one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
+        between("trainer.threads", self.threads, 1, 1024)
 
 
 @dataclass(kw_only=True)
@@ -220,6 +218,14 @@ class FoldsConfig:
 
 
 @dataclass(kw_only=True)
+class ModelConfig:
+    """A trained model: ``model=DIR`` on the command line is short for ``model.path=DIR``."""
+
+    path: str | None  # a finished run's directory, or its model folder
+    fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
+
+
+@dataclass(kw_only=True)
 class ReportConfig:
     """``task=report``: finished runs compared."""
 
@@ -230,12 +236,16 @@ class ReportConfig:
 class Config:
     """The whole configuration of a run."""
 
-    task: str  # fit | import | report
+    task: str  # fit | import | extract | predict | export | report
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
     protocol: str  # paper | nested
     ensemble: str  # posterior | logit: what is averaged over the folds' networks
-    output: str | None  # import: the store to write
+    input: (
+        str | None
+    )  # extract: the folder of clips | predict: a feature folder, a store, a clip, a folder of clips
+    output: str | None  # import, extract: the store to write | predict, export: the file to write
+    format: str  # export: onnx | torch
     data: DataConfig
     network: NetworkConfig
     fusion: FusionConfig
@@ -245,6 +255,8 @@ class Config:
     combine: CombineConfig
     trainer: TrainerConfig
     folds: FoldsConfig
+    extract: ExtractConfig
+    model: ModelConfig
     report: ReportConfig
 
     def check_levels(self, levels: int) -> None:
@@ -258,10 +270,10 @@ class Config:
         return self.revision.rounds or self.pnao.last_round
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _one_of("protocol", self.protocol, ("paper", "nested"))
-        _one_of("ensemble", self.ensemble, ("posterior", "logit"))
-        _between("seed", self.seed, 0, 2**32 - 1)
+        one_of("task", self.task, TASKS)
+        one_of("protocol", self.protocol, ("paper", "nested"))
+        one_of("ensemble", self.ensemble, ("posterior", "logit"))
+        between("seed", self.seed, 0, 2**32 - 1)
         if self.data.levels:  # a store's own are known when it is read
             self.check_levels(len(self.data.levels))
         if self.pnao.rewind_epoch not in range(self.trainer.epochs):
@@ -271,8 +283,11 @@ class Config:
             )
         if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
             raise UserError("pnao.rounds > 0 goes with hierarchical networks without label revision only")
-        if self.task == "import" and not self.output:
-            raise UserError("task=import needs output=STORE, the folder of the store to write")
+        one_of("format", self.format, ("onnx", "torch"))
+        given = {"model": self.model.path, "input": self.input, "output": self.output}
+        for key, what in NEEDED.get(self.task, {}).items():
+            if not given[key]:
+                raise UserError(f"task={self.task} needs {key}={what}")
 
 
 def checked(settings: DictConfig) -> Config:

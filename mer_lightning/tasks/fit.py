@@ -22,7 +22,8 @@ from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 
-NOT_PART_OF_RESULTS = ("folds", "output", "task", "report")  # may differ when a run is continued
+# may differ when a run is continued
+NOT_PART_OF_RESULTS = ("folds", "input", "output", "format", "model", "extract", "task", "report")
 
 
 def run(config: Config, directory: RunDirectory) -> None:
