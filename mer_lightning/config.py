@@ -42,6 +42,7 @@ class DataConfig:
     labels: str | None  # label file, where it is not the reader's usual one
     classes: list[str]  # the emotions and their order; [] takes those found, sorted
     tests: list[str] | None  # names of the test sets; null: every split but train and val
+    test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: as data.tests says
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
     size: str  # synthetic: small | full
@@ -56,6 +57,8 @@ class DataConfig:
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")
+        if self.test_fold is not None and self.tests is not None:
+            raise UserError("data.test_fold and data.tests both say what the test set is: give one of them")
         names = [*self.levels, *self.shared]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")

@@ -27,7 +27,7 @@ PUBLISHED_NAMES = {
     "pnao": "Ours(EnF+PNAO)",
     "final": "Ours(Final)",
 }
-ORDER = (*PUBLISHED_NAMES, "rewind_only", "random", "one_shot", "mean")
+ORDER = (*PUBLISHED_NAMES, "mean", "rewind_only", "random", "one_shot")
 
 
 @dataclass(frozen=True)

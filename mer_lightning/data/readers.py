@@ -1,7 +1,17 @@
 """From the configuration to a corpus that can be trained on."""
 
+from dataclasses import replace
+
 from mer_lightning.config import DataConfig
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus, check_features, choose_tests, emotion_classes
+from mer_lightning.data.corpus import (
+    NO_FOLD,
+    TRAIN_SPLITS,
+    Corpus,
+    Utterance,
+    check_features,
+    choose_tests,
+    emotion_classes,
+)
 from mer_lightning.data.folder import read_folder
 from mer_lightning.data.labels import USUAL_GROUP
 from mer_lightning.data.mertools import read_mertools
@@ -24,8 +34,21 @@ def read_corpus(config: DataConfig) -> Corpus:
     else:
         readers = {"folder": read_folder, "mertools": read_mertools, "store": read_store}
         corpus = readers[config.reader](config)
+    if config.test_fold is not None:
+        corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)
     return corpus
+
+
+def with_test_fold(utterances: tuple[Utterance, ...], fold: int) -> tuple[Utterance, ...]:
+    """All utterances in Train&Val but those of the labels' ``fold``, which are the test set ``fold_F``.
+
+    Each fold in turn as the test set is what a data set without one can offer: see experiments/outer_folds.
+    """
+    there = sorted({u.fold for u in utterances} - {NO_FOLD})
+    if fold not in there:
+        raise UserError(f"data.test_fold={fold}: the labels' fold column has no such fold, but {there}")
+    return tuple(u._replace(split=f"fold_{fold}" if u.fold == fold else "train") for u in utterances)
 
 
 def check_trainable(corpus: Corpus) -> None:

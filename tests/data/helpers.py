@@ -33,6 +33,7 @@ def data_config(reader: str = "folder", root: Path | str | None = None, **change
         "labels": None,
         "classes": [],
         "tests": None,
+        "test_fold": None,
         "folds": 5,
         "group": "speaker",
         "size": "small",

@@ -109,3 +109,17 @@ def test_readers_import_without_torch_and_scikit_learn() -> None:
     code += "print([m for m in ('torch', 'lightning', 'sklearn', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_fold_of_the_labels_as_the_test_set(tmp_path: Path) -> None:
+    rows = [row.rstrip(",") + f",{i % 3}" if row.endswith(",") else row for i, row in enumerate(ROWS)]
+    root = feature_folder(tmp_path, "\n".join([HEAD, *rows]))
+    corpus = read_corpus(data_config(root=root, test_fold=1))
+    assert [u.id for u in corpus.utterances if u.split == "fold_1"] == [
+        u.id for u in corpus.utterances if u.fold == 1
+    ]
+    assert {u.split for u in corpus.utterances if u.fold != 1} == {"train"}
+    with pytest.raises(UserError, match="no such fold"):
+        read_corpus(data_config(root=root, test_fold=7))
+    with pytest.raises(UserError, match="give one of them"):
+        data_config(root=root, test_fold=1, tests=["test1"])
