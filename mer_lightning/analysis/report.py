@@ -45,13 +45,20 @@ def write_files(folder: Path, found: Sequence[Findings]) -> None:
     """The report's files."""
     sets = [f.data for f in found]
     write_text(folder / "table1.csv", table.csv_text(sets))
-    write_text(folder / "table1.md", table.markdown(sets))
+    write_text(folder / "table1.md", "\n".join(markdown(f) for f in found))
     statistics = json.dumps(statistics_json(found), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(folder / "statistics.json", statistics + "\n")
     for number, f in enumerate(found):
         prefix = f"{number + 1}_" if len(found) > 1 else ""  # several data sets have the same figures
         write_pictures(folder / "figures", f.pictures, prefix)
     write_text(folder / INDEX, report_page(found))
+
+
+def markdown(f: Findings) -> str:
+    """A data set's table, answers and cautions."""
+    answers = [f"- **{a.question}** {a.verdict}: {a.sentence}" for a in f.answers]
+    notes = [f"- note: {caution}" for caution in f.cautions]
+    return table.markdown(f.data) + "\n" + "\n".join([*answers, *notes]) + "\n"
 
 
 def write_pictures(folder: Path, pictures: Sequence[Picture], prefix: str = "") -> None:

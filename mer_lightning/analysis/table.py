@@ -154,11 +154,8 @@ def cells(row: Row) -> list[str]:
     return [full_name(row), *(cell(e) for e in row.scores.values()), str(row.seeds), *cost_cells(row)]
 
 
-def markdown(sets: Sequence[DataSet]) -> str:
-    """A Markdown table per data set, with its caption."""
-    parts = []
-    for data in sets:
-        lines = [header(data), ["---"] + ["---:"] * (len(header(data)) - 1), *map(cells, rows(data))]
-        table = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-        parts.append(f"## {data.name}\n\n{caption(data)}\n\n{table}\n")
-    return "\n".join(parts)
+def markdown(data: DataSet) -> str:
+    """The table as Markdown, with its heading and caption."""
+    lines = [header(data), ["---"] + ["---:"] * (len(header(data)) - 1), *map(cells, rows(data))]
+    table = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+    return f"## {data.name}\n\n{caption(data)}\n\n{table}\n"

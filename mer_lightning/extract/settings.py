@@ -65,6 +65,7 @@ class FacesConfig:
 class ExtractConfig:
     """``task=extract``, and ``task=predict`` on videos."""
 
+    labels: str | None  # label file of the clips; null: labels.csv or label-6way.npz beside them, if there
     features: list[str]  # encoders, by their names in extract/registry.py
     on_error: str  # report: a clip that fails is listed, the others go on | stop: the first one ends the run
     missing: str  # zeros: a clip without face or speech counts as average there | exclude: it is left out

@@ -1,0 +1,108 @@
+"""Each fold of the labels in turn as the test set: systems compared on all utterances, as Markdown.
+
+python experiments/outer_folds/compare.py DIR    (the runs below DIR differ in data.test_fold and seed)
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mer_lightning.analysis.pairs import PAIRS, paired_sums
+from mer_lightning.analysis.prose import interval
+from mer_lightning.analysis.runs import FinishedRun, find_runs
+from mer_lightning.analysis.statistics import over_seeds, paired_bootstrap, verdict
+from mer_lightning.analysis.table import cell
+from mer_lightning.errors import UserError
+
+OUTER = "outer folds"  # the part that all tests together make
+
+
+def main(folder: Path) -> str:
+    """A table of Dis per fold, and the differences with their intervals."""
+    systems = by_system(find_runs(folder))
+    return "\n".join([*table(systems), "", *differences(systems), ""])
+
+
+def by_system(runs: Sequence[FinishedRun]) -> dict[str, dict[int, list[FinishedRun]]]:
+    """Experiment -> seed -> its runs, one per test fold in order; seeds that lack a fold are left out."""
+    found: dict[str, dict[int, dict[int, FinishedRun]]] = {}
+    for run in runs:
+        fold = run.config["data"].get("test_fold")
+        if fold is not None:
+            found.setdefault(run.experiment, {}).setdefault(run.seed, {})[fold] = run
+    folds = {fold for seeds in found.values() for tests in seeds.values() for fold in tests}
+    whole = {
+        name: {
+            s: [tests[f] for f in sorted(folds)]
+            for s, tests in sorted(seeds.items())
+            if len(tests) == len(folds)
+        }
+        for name, seeds in found.items()
+    }
+    if not any(whole.values()):
+        raise UserError("no system has a run for every test fold; run with -m data.test_fold=0,1,2,...")
+    return {name: seeds for name, seeds in whole.items() if seeds}
+
+
+def test_dis(run: FinishedRun) -> float:
+    """Weighted F1 on the run's test fold."""
+    return float(next(iter(run.results["test"].values()))["dis"])
+
+
+def table(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
+    """One row per system: the mean over seeds of each fold's Dis, then of their mean."""
+    folds = len(next(iter(next(iter(systems.values())).values())))
+    header = ["System", *(f"fold {f}" for f in range(folds)), "mean ± half of 95 % over seeds", "seeds"]
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for name, seeds in systems.items():
+        scores = np.array([[test_dis(run) for run in runs] for runs in seeds.values()])  # (S, F)
+        total = cell(over_seeds(scores.mean(axis=1).tolist()))
+        lines.append([name, *(f"{x:.4f}" for x in scores.mean(axis=0)), total, str(len(seeds))])
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def differences(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
+    """The paired bootstrap of Dis over all utterances, drawn by speaker, for the pairs that there are."""
+    lines = []
+    for first, second in PAIRS:
+        seeds = sorted(systems.get(first, {}).keys() & systems.get(second, {}).keys())
+        if seeds:
+            pairs = [(merged(systems[first][s]), merged(systems[second][s])) for s in seeds]
+            sums, unit = paired_sums(pairs, OUTER)
+            d = paired_bootstrap(sums)["dis"]
+            if d is not None:
+                drawn = f"{sums.first.error.shape[1]} {unit}, {len(seeds)} seeds"
+                lines.append(f"- {first} - {second}: Dis {interval(d)}, {verdict(d.low, d.high)} ({drawn})")
+    return lines
+
+
+def merged(runs: Sequence[FinishedRun]) -> FinishedRun:
+    """The test predictions of all folds' runs as those of one run; every utterance is tested once."""
+    rows = [run.rows(next(iter(run.results["test"]))) for run in runs]
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(run, name)[r] for run, r in zip(runs, rows, strict=True)])
+
+    names = (
+        "ids",
+        "fold",
+        "group",
+        "emotion",
+        "valence",
+        "predicted",
+        "predicted_valence",
+        "posterior",
+        "weights",
+    )
+    ids = joined("ids")
+    return replace(runs[0], split=np.full(len(ids), OUTER), **{name: joined(name) for name in names})
+
+
+if __name__ == "__main__":
+    try:
+        print(main(Path(sys.argv[1])), end="")
+    except (UserError, IndexError) as error:
+        sys.exit(f"error: {error if isinstance(error, UserError) else 'say which folder: compare.py DIR'}")

@@ -1,0 +1,198 @@
+"""Clips in, features out: decoded in threads a batch ahead, encoded together, one outcome per clip."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_lightning.errors import UserError
+from mer_lightning.extract.clips import Clip, all_clips
+from mer_lightning.extract.encoder import Encoder, Source
+from mer_lightning.extract.faces import FaceDetector, make_detector, read_faces
+from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
+from mer_lightning.extract.parts import Part, Record
+from mer_lightning.extract.progress import shown
+from mer_lightning.extract.registry import encoders_of, make_encoders
+from mer_lightning.extract.settings import ExtractConfig, FacesConfig
+
+MISSING = {"speech": "no speech", "faces": "no face"}  # source -> the note of a clip that lacks it
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A clip ready for the encoders, or the reason why it is not."""
+
+    id: str
+    record: Record = field(default_factory=Record)
+    inputs: dict[Source, NDArray[Any]] = field(default_factory=dict)
+    failure: str = ""
+
+
+class Decoder:
+    """Reads clips; may be called from several threads."""
+
+    def __init__(self, sources: set[Source], settings: FacesConfig) -> None:
+        self.sources, self.settings = sources, settings
+        self._of_thread = threading.local()  # detectors are not made for two threads at a time
+        if "faces" in sources:
+            make_detector(
+                settings.detector
+            )  # a detector that cannot be made is known before any clip is read
+
+    def __call__(self, clip: Clip) -> Decoded:
+        """Decode what the encoders need."""
+        record, inputs = Record(), dict[Source, NDArray[Any]]()
+        try:
+            if "speech" in self.sources and (speech := read_speech(clip.path)) is not None:
+                inputs["speech"] = speech.samples
+                record = replace(record, seconds=round(len(speech.samples) / SAMPLE_RATE, 3))
+                record = noted(record, "" if speech.complete else "speech cut short")
+            if "faces" in self.sources:
+                faces = read_faces(clip.path, self.settings, self._detector())
+                record = replace(record, frames=faces.frames_seen, faces=faces.faces_found)
+                record = noted(record, "" if faces.complete else "video cut short")
+                if len(faces.crops):
+                    inputs["faces"] = faces.crops
+        except Unreadable as error:
+            return Decoded(clip.id, failure=str(error))
+        except OSError as error:
+            return Decoded(clip.id, failure=error.strerror or str(error))
+        for source in sorted(self.sources - inputs.keys()):
+            record = noted(record, MISSING[source])
+        return Decoded(clip.id, record, inputs, "" if inputs else ", ".join(record.notes))
+
+    def _detector(self) -> FaceDetector:
+        if not hasattr(self._of_thread, "detector"):
+            self._of_thread.detector = make_detector(self.settings.detector)
+        return self._of_thread.detector  # type: ignore[no-any-return]
+
+
+def noted(record: Record, note: str) -> Record:
+    """The record with one more note, unless it is empty."""
+    return replace(record, notes=[*record.notes, note]) if note else record
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Encoders and a decoder for what they need."""
+
+    encoders: Sequence[Encoder]
+    settings: ExtractConfig
+
+    @property
+    def sources(self) -> set[Source]:
+        """What the encoders need of a clip."""
+        return {encoder.source for encoder in self.encoders}
+
+    @property
+    def provenance(self) -> dict[str, dict[str, Any]]:
+        """Feature set -> how it is made, from the file to the numbers."""
+        faces = self.settings.faces
+        before = {
+            "speech": {"sample_rate": SAMPLE_RATE},
+            "faces": {"fps": faces.fps, "detector": Path(faces.detector).name, "margin": faces.margin},
+        }
+        return {
+            name: made | before[encoder.source]
+            for encoder in self.encoders
+            for name, made in encoder.provenance.items()
+        }
+
+    def run(self, clips: Sequence[Clip]) -> Iterator[Part]:
+        """The outcome of each clip, in order; ``settings.clips`` of them are encoded together.
+
+        At any time no more than two such batches are in memory.
+        """
+        decoder = Decoder(self.sources, self.settings.faces)
+        size = self.settings.clips
+        with ThreadPoolExecutor(min(size, len(os.sched_getaffinity(0)))) as threads:
+            waiting = deque[Future[Decoded]]()
+            ahead = iter(clips)
+            try:
+                while True:
+                    for clip in ahead:
+                        waiting.append(threads.submit(decoder, clip))
+                        if len(waiting) == 2 * size:
+                            break
+                    if not waiting:
+                        return
+                    batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+                    yield from self.encode(batch)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def encode(self, batch: Sequence[Decoded]) -> list[Part]:
+        """The features of decoded clips; under ``missing=exclude`` a clip that lacks something fails."""
+        if self.settings.missing == "exclude":
+            batch = [
+                d
+                if d.inputs.keys() >= self.sources
+                else replace(d, failure=d.failure or ", ".join(d.record.notes))
+                for d in batch
+            ]
+        parts = {d.id: Part(d.id, d.record, {}, d.failure) for d in batch}
+        good = [d for d in batch if not d.failure]
+        for encoder in self.encoders:
+            able = [d for d in good if encoder.source in d.inputs]
+            made = encoder.encode([d.inputs[encoder.source] for d in able]) if able else []
+            for d, features in zip(able, made, strict=True):
+                parts[d.id].features.update(features)
+        return list(parts.values())
+
+
+class Extracted(NamedTuple):
+    """Features of N clips in memory."""
+
+    ids: list[str]
+    features: dict[str, NDArray[np.float32]]  # feature set -> (N, D); a wholly NaN row: missing
+    failures: list[tuple[str, str]]  # clip, reason
+    parts: list[Part]
+
+
+def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
+    """Parts -> feature set -> (N, D), a wholly NaN row where a clip lacks the set."""
+    dimensions = {name: len(row) for part in parts for name, row in part.features.items()}
+    arrays = {name: np.full((len(parts), d), np.nan, np.float32) for name, d in sorted(dimensions.items())}
+    for i, part in enumerate(parts):
+        for name, row in part.features.items():
+            arrays[name][i] = row
+    return arrays
+
+
+def features_of_clips(
+    path: Path, needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig
+) -> Extracted:
+    """The feature sets that a model needs, of a clip or of all clips below a folder.
+
+    needed: feature set -> how the model's was made. What changes the numbers is taken from there; which model
+    to load is taken from the settings, for paths differ from machine to machine.
+    Raises UserError if no encoder makes a set, or if no clip can be read.
+    """
+    clips = all_clips(path)
+    settings = as_needed(needed, settings)
+    pipeline = Pipeline(make_encoders(settings), settings)
+    outcomes = list(shown(pipeline.run(clips), len(clips)))
+    parts = [part for part in outcomes if not part.failure]
+    failures = [(part.id, part.failure) for part in outcomes if part.failure]
+    if not parts:
+        raise UserError(f"{path}: no clip could be read; the first: {failures[0][0]}: {failures[0][1]}")
+    return Extracted([part.id for part in parts], gather(parts), failures, parts)
+
+
+def as_needed(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> ExtractConfig:
+    """The settings with the layers, windows and faces by which a model's features were made."""
+    changes: dict[str, Any] = {"features": encoders_of(list(needed)), "missing": "zeros"}
+    for made in needed.values():
+        if "layer" in made:
+            layers = sorted(int(m["layer"]) for m in needed.values() if "layer" in m)
+            changes["hubert"] = replace(settings.hubert, layers=layers, window=float(made["window"]))
+        if "fps" in made and made["detector"] == Path(settings.faces.detector).name:
+            changes["faces"] = replace(settings.faces, fps=float(made["fps"]), margin=float(made["margin"]))
+    return replace(settings, **changes)

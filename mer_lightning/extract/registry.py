@@ -1,0 +1,64 @@
+"""The encoders by name. A new one: its module with ``make``, its settings, its YAML, and a line here."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mer_lightning.errors import UserError
+from mer_lightning.extract.encoder import Encoder
+from mer_lightning.extract.settings import ExtractConfig
+
+if TYPE_CHECKING:
+    import torch
+
+# extract.features' name -> its module. Its feature sets are called NAME, or NAME_something.
+ENCODERS = {
+    "hubert": "mer_lightning.extract.hubert",
+    "manet": "mer_lightning.extract.manet",
+    "resnet": "mer_lightning.extract.resnet",
+}
+
+
+def make_encoders(settings: ExtractConfig) -> list[Encoder]:
+    """The encoders that ``extract.features`` names, their weights loaded.
+
+    Raises UserError for an unknown one, and for weights that are not there or do not fit.
+    """
+    for name in settings.features:
+        if name not in ENCODERS:
+            raise UserError(f"extract.features names {name!r}; there are: {', '.join(ENCODERS)}")
+    device, dtype = device_and_dtype(settings)
+    made = []
+    for name in settings.features:
+        make = import_module(ENCODERS[name]).make  # late: transformers takes seconds
+        made.append(make(getattr(settings, name), device, dtype))
+    return made
+
+
+def encoders_of(sets: Sequence[str]) -> list[str]:
+    """Names of the encoders that make the given feature sets. UserError for a set that none makes."""
+    names = []
+    for feature_set in sets:
+        name = feature_set.partition("_")[0]
+        if name not in ENCODERS:
+            raise UserError(
+                f"the model needs the feature set {feature_set!r}, which no encoder here makes of a clip: "
+                "give its features as input, in a feature folder or a store"
+            )
+        names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def device_and_dtype(settings: ExtractConfig) -> "tuple[torch.device, torch.dtype]":
+    """Where to compute and how precisely. UserError where a GPU is asked for and there is none."""
+    import torch
+
+    if settings.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("extract.accelerator=gpu: there is no GPU here; use extract.accelerator=auto or cpu")
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    automatic = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    dtypes = {"auto": automatic, "32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = dtypes[settings.precision]
+    if dtype is not torch.float32 and not on_gpu:
+        raise UserError(f"extract.precision={settings.precision} is for GPUs; on the CPU use auto or 32")
+    return torch.device("cuda" if on_gpu else "cpu"), dtype

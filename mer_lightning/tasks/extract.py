@@ -1,0 +1,162 @@
+"""``task=extract``: a folder of clips into a feature store."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from mer_lightning.config import Config
+from mer_lightning.data.corpus import Corpus, Utterance
+from mer_lightning.data.manifest import FILE as MANIFEST
+from mer_lightning.data.store import write_store
+from mer_lightning.errors import UserError
+from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
+from mer_lightning.extract.parts import Part, Parts
+from mer_lightning.extract.pipeline import Pipeline, gather
+from mer_lightning.extract.progress import shown
+from mer_lightning.extract.registry import make_encoders
+from mer_lightning.results import splits_line
+from mer_lightning.run_directory import RunDirectory
+
+FAILURES, CLIPS = "failures.csv", "clips.csv"
+SHOWN = 20  # failures named in the last lines; all of them are in the file
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Extract what is not extracted yet; when every clip has been tried, write the store."""
+    store = Path(str(config.output)).expanduser().absolute()
+    console = Console(soft_wrap=True, highlight=False)
+    if (store / MANIFEST).is_file():
+        console.print(f"{store}: finished already; give another output, or remove it first", markup=False)
+        return
+    if store.exists():
+        raise UserError(f"{store}: exists and is no feature store; give output= a new folder")
+    labels = config.extract.labels and Path(config.extract.labels).expanduser()
+    found = find_clips(Path(str(config.input)).expanduser(), labels or None)
+    part, count = config.extract.part()
+    mine = in_shard(found.clips, part, count)
+    pipeline = Pipeline(make_encoders(config.extract), config.extract)
+    parts = Parts(store)
+    parts.begin(pipeline.provenance)
+    announce(console, found, mine, parts)
+    try:
+        extract(pipeline, [c for c in mine if not parts.has(c.id)], parts, config.extract.on_error)
+    except KeyboardInterrupt:
+        console.print("interrupted; the finished clips are kept. The same command goes on from here")
+        raise
+    if all(parts.tried(c.id) for c in found.clips):
+        finish(console, pipeline, found, parts, store)
+    else:
+        left = sum(not parts.tried(c.id) for c in found.clips)
+        console.print(
+            f"shard {part}/{count} is done; {left} clips of other shards are left, then {store} is made"
+        )
+
+
+def announce(console: Console, found: Found, mine: Sequence[Clip], parts: Parts) -> None:
+    """What is going to be done."""
+    done = sum(parts.has(c.id) for c in mine)
+    of = "" if len(mine) == len(found.clips) else f" of {len(found.clips)}"
+    console.print(f"{len(mine)}{of} clips, {done} done before", markup=False)
+    for names, what in (
+        (found.without_label, "clips are not in the labels and are left out"),
+        (found.without_clip, "utterances of the labels have no clip"),
+    ):
+        if names:
+            console.print(
+                f"note: {len(names)} {what}: {', '.join(names[:5])}{', ...' * (len(names) > 5)}", markup=False
+            )
+
+
+def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts, on_error: str) -> None:
+    """Every clip's outcome into its file. UserError for the first that fails, under ``on_error=stop``."""
+    for part in shown(pipeline.run(clips), len(clips)):
+        if part.failure and on_error == "stop":
+            raise UserError(
+                f"clip {part.id}: {part.failure}; mend or remove it and run the same command again, or list such "
+                "clips and go on with extract.on_error=report"
+            )
+        parts.write(part)
+
+
+def finish(console: Console, pipeline: Pipeline, found: Found, parts: Parts, store: Path) -> None:
+    """The store of all shards' parts, made by whichever process comes first, and what is in it."""
+    try:
+        with FileLock(parts.lock, timeout=0):
+            if (store / MANIFEST).is_file():
+                return
+            everything = [parts.read(c.id) for c in found.clips]
+            corpus = corpus_of(found, everything, pipeline, store)
+            failed = [(p.id, p.failure) for p in everything if p.failure]
+            failed += [(name, "no clip of this name") for name in found.without_clip]
+            tables = {FAILURES: failures_csv(failed), CLIPS: clips_csv(everything)}
+            write_store(corpus, store, pipeline.provenance, tables)
+            parts.remove()
+    except Timeout:
+        console.print("another process is making the store", markup=False)
+        return
+    parts.lock.unlink(missing_ok=True)
+    parts.path.rmdir()
+    summarise(console, corpus, everything, failed, store)
+
+
+def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Path) -> Corpus:
+    """The clips that have features, as a corpus. UserError if none has, or if a set is missing in all."""
+    known: dict[str, Utterance] = {c.id: c.utterance for c in found.clips}
+    good = [part for part in parts if not part.failure]
+    if not good:
+        raise UserError(f"no clip could be extracted; the first: {parts[0].id}: {parts[0].failure}")
+    features = gather(good)
+    if lacking := sorted(pipeline.provenance.keys() - features.keys()):
+        raise UserError(
+            f"no clip has {lacking[0]}: leave {lacking[0].partition('_')[0]} out of extract.features, with another "
+            f"output or without {Parts(store).path}"
+        )
+    source = {name: e.source for e in pipeline.encoders for name in e.provenance}
+    return Corpus(
+        name=store.name,
+        utterances=tuple(known[part.id] for part in good),
+        features=dict(features),
+        levels=tuple(name for name in pipeline.provenance if source[name] == "speech"),
+        shared=tuple(name for name in pipeline.provenance if source[name] == "faces"),
+        classes=tuple(sorted({u.emotion for u in known.values()} - {""})),
+    )
+
+
+def failures_csv(failed: Sequence[tuple[str, str]]) -> str:
+    """``utterance_id,reason``."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("utterance_id", "reason"), *failed])
+    return text.getvalue()
+
+
+def clips_csv(parts: Sequence[Part]) -> str:
+    """What was seen and heard of every clip that is in the store."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("utterance_id", "seconds", "frames", "faces", "notes"))
+    for p in parts:
+        if not p.failure:
+            writer.writerow(
+                (p.id, p.record.seconds, p.record.frames, p.record.faces, "; ".join(p.record.notes))
+            )
+    return text.getvalue()
+
+
+def summarise(
+    console: Console, corpus: Corpus, parts: Sequence[Part], failed: Sequence[tuple[str, str]], store: Path
+) -> None:
+    """What is in the store, what is not whole, and what is not there, by name and reason."""
+    sets = ", ".join(f"{name} ({d})" for name, d in corpus.dimensions.items())
+    console.print(f"{store}: {splits_line(corpus)}; {sets}", markup=False)
+    console.print(f"use it with data=store data.root={store}", markup=False)
+    notes = [note for p in parts if not p.failure for note in p.record.notes]
+    for note in sorted(set(notes)):
+        console.print(f"note: {notes.count(note)} clips: {note} ({CLIPS} says which)", markup=False)
+    for name, reason in failed[:SHOWN]:
+        console.print(f"failed: {name}: {reason}", markup=False)
+    if failed:
+        console.print(f"{len(failed)} failed, listed in {store / FAILURES}", markup=False)
