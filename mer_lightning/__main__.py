@@ -1,6 +1,7 @@
 """The command line: ``python -m mer_lightning`` and ``mer-lightning``."""
 
 import os
+import re
 import sys
 import time
 from importlib import import_module
@@ -22,6 +23,7 @@ TASKS = {
     "extract": "mer_lightning.tasks.extract",
     "predict": "mer_lightning.tasks.predict",
     "export": "mer_lightning.tasks.export",
+    "demo": "mer_lightning.tasks.demo",
     "report": "mer_lightning.tasks.report",
 }
 INTERRUPTED = 130
@@ -62,10 +64,7 @@ def remove_empty(path: Path) -> None:
 def main() -> None:
     """Run, and show a user's mistake as one line; HYDRA_FULL_ERROR=1 shows where it was raised."""
     register()
-    # model=DIR names a directory, model.fold=F one of its folds: for Hydra both are keys of one group
-    sys.argv[1:] = [
-        "model.path=" + a.removeprefix("model=") if a.startswith("model=") else a for a in sys.argv[1:]
-    ]
+    sys.argv[1:] = [spelled_out(argument) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
@@ -82,6 +81,22 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def spelled_out(argument: str) -> str:
+    """An argument as Hydra takes it.
+
+    ``model=DIR`` is short for ``model.path=DIR``: it names a directory, and ``model.fold`` one of its folds,
+    but for Hydra both are keys of one group. A value that is a path which exists is quoted, because Hydra would
+    read the ``=`` and ``,`` in the names of a sweep's folders as its own.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or key.startswith("-"):
+        return argument
+    key = "model.path" if key == "model" else key
+    if re.search(r"[^\w./~-]", value) and Path(value).expanduser().exists():
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key}={value}"
 
 
 def message_of(error: Exception) -> str:

@@ -15,7 +15,7 @@ from mer_lightning.checks import BIG, between, one_of
 from mer_lightning.errors import UserError
 from mer_lightning.extract.settings import ExtractConfig
 
-TASKS = ("fit", "import", "extract", "predict", "export", "report")
+TASKS = ("fit", "import", "extract", "predict", "export", "demo", "report")
 READERS = ("folder", "mertools", "store", "synthetic")
 FUSIONS = ("entropy", "attention", "mean", "linear")
 NEEDED = {  # task -> what it cannot do without
@@ -27,6 +27,7 @@ NEEDED = {  # task -> what it cannot do without
         "output": "FILE.csv, the file to write",
     },
     "export": {"model": "DIR, a finished run's directory", "output": "FILE, the file to write"},
+    "demo": {"model": "DIR, a finished run's directory"},
 }
 WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
 
@@ -42,7 +43,9 @@ class DataConfig:
     labels: str | None  # label file, where it is not the reader's usual one
     classes: list[str]  # the emotions and their order; [] takes those found, sorted
     tests: list[str] | None  # names of the test sets; null: every split but train and val
-    test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: as data.tests says
+    test_fold: (
+        int | None
+    )  # the labels' fold that is the test set, all else Train&Val; null: as data.tests says
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
     size: str  # synthetic: small | full
@@ -229,6 +232,21 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
+class DemoConfig:
+    """``task=demo``: a page to drop a clip into."""
+
+    host: str  # the address it listens at; 127.0.0.1: this machine alone
+    port: int
+    max_megabytes: float  # larger clips are refused
+    max_seconds: float  # longer clips are refused
+
+    def __post_init__(self) -> None:
+        between("demo.port", self.port, 1, 65535)
+        between("demo.max_megabytes", self.max_megabytes, 0, BIG)
+        between("demo.max_seconds", self.max_seconds, 0, BIG)
+
+
+@dataclass(kw_only=True)
 class ReportConfig:
     """``task=report``: finished runs compared."""
 
@@ -239,7 +257,7 @@ class ReportConfig:
 class Config:
     """The whole configuration of a run."""
 
-    task: str  # fit | import | extract | predict | export | report
+    task: str  # fit | import | extract | predict | export | demo | report
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
     protocol: str  # paper | nested
@@ -260,6 +278,7 @@ class Config:
     folds: FoldsConfig
     extract: ExtractConfig
     model: ModelConfig
+    demo: DemoConfig
     report: ReportConfig
 
     def check_levels(self, levels: int) -> None:

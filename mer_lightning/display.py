@@ -125,17 +125,20 @@ def show_results(run: RunDirectory) -> None:
     title = f"{results['experiment']} on {results['data']['name']}, seed {results['seed']}"
     if results["data"]["synthetic"]:
         title += " (synthetic data)"
-    table = results_table(results, title)
-    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    Console(width=max(wide, console.width), highlight=False).print(
-        table
-    )  # better a long line than cut numbers
+    print_whole(results_table(results, title))
     console.print(
         f"* chosen on validation; {chosen_text(results)}. Without a name: Train&Val, out of fold",
         markup=False,
     )
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
         console.print(f"{what:12s}{path}", markup=False)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table: better long lines than cut numbers."""
+    console = Console(highlight=False)
+    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    Console(width=max(wide, console.width), highlight=False).print(table)
 
 
 def results_table(results: dict[str, Any], title: str) -> Table:

@@ -1,8 +1,7 @@
 """A trained model at work: ``load`` a run or its ``model`` folder, ``predict`` from features."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.corpus import check_id
-from mer_lightning.errors import UserError
+from mer_lightning.data.corpus import count_missing
+from mer_lightning.description import FILE, REMEDY, Extractors, Share, needed_features, read_description
+from mer_lightning.errors import UserError, reading
 from mer_lightning.network.checkpoint import Trained, read_network
-
-DESCRIPTION = "model.json"
 
 
 class Prediction(NamedTuple):
@@ -51,18 +49,22 @@ def average_posteriors(log_posteriors: Tensor, shares: Tensor, ensemble: str) ->
 
 @dataclass(frozen=True)
 class Predictor:
-    """The networks of a run's chosen round, one per fold (or of several runs); together they decide."""
+    """The networks of a run's chosen round, one per fold (or of several runs); together they decide.
+
+    extractors: feature set -> how the features it was trained on were made; {} where that is not known.
+    has_valence: whether its training data had any valence; if not, those it predicts mean nothing.
+    """
 
     classes: tuple[str, ...]
     members: tuple[Member, ...]
     ensemble: str
+    extractors: Extractors = field(default_factory=dict)
+    has_valence: bool = True
 
     @property
     def features(self) -> dict[str, int]:
         """Feature set -> dimension, as ``predict`` needs them; the levels first."""
-        architectures = [m.trained.network.architecture for m in self.members]
-        levels = {name: d for a in architectures for name, d in a.levels.items()}
-        return levels | {name: d for a in architectures for name, d in a.shared.items()}
+        return needed_features(m.trained.network.architecture for m in self.members)
 
     @property
     def voices(self) -> tuple[str, ...]:
@@ -74,11 +76,12 @@ class Predictor:
         """Emotion and valence of B utterances.
 
         Args:
-            features: feature set -> (B, D), raw: the model standardises them itself. More sets than
-                the model needs do no harm.
+            features: feature set -> (B, D), raw: the model standardises them itself. A row that is wholly
+                NaN is missing: the utterance has no such features. More sets than the model needs do no
+                harm.
 
         Raises:
-            UserError: a set is missing, or its shape or values are wrong.
+            UserError: a set is not given, or its shape or values are wrong.
         """
         tensors = self._checked(features)
         decisions = [m.trained.network(m.trained.standardisation(tensors)) for m in self.members]
@@ -104,38 +107,15 @@ class Predictor:
         for name, dimension in self.features.items():
             if name not in features:
                 raise UserError(f"the model needs the feature set {name!r}; given: {sorted(features)}")
-            array = np.asarray(features[name], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+                array = np.require(features[name], np.float32, "W")
             if array.ndim != 2 or array.shape[1] != dimension:
                 raise UserError(f"feature set {name!r}: expected shape (B, {dimension}), found {array.shape}")
-            if not np.isfinite(array).all():
-                raise UserError(f"feature set {name!r}: NaN or infinity")
+            count_missing(name, array, "the features to predict from")  # refuses what is NaN in part
             tensors[name] = torch.from_numpy(array)
         if len({len(t) for t in tensors.values()}) > 1:
             raise UserError(f"feature sets differ in rows: { {k: len(v) for k, v in tensors.items()} }")
         return tensors
-
-
-class Share(NamedTuple):
-    """One network of a model on disk: its file's stem, its fold, its shares in the decision."""
-
-    file: str
-    fold: int
-    posterior_share: float
-    valence_share: float
-
-
-def write_description(
-    folder: Path, classes: tuple[str, ...], ensemble: str, shares: Sequence[Share], origin: dict[str, Any]
-) -> None:
-    """Write the description that ``load`` reads, beside the networks' files."""
-    text = {
-        "schema": 1,
-        "classes": list(classes),
-        "ensemble": ensemble,
-        "networks": [share._asdict() for share in shares],
-        "origin": origin,
-    }
-    (folder / DESCRIPTION).write_text(json.dumps(text, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load(path: str | Path, fold: int | None = None) -> Predictor:
@@ -148,30 +128,24 @@ def load(path: str | Path, fold: int | None = None) -> Predictor:
         UserError: no model there, a damaged one, or no such fold.
     """
     folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
-    classes, ensemble, shares = read_description(folder)
-    chosen = [s for s in shares if fold in (None, s.fold)]
+    d = read_description(folder)
+    chosen = [s for s in d.networks if fold in (None, s.fold)]
     if not chosen:
-        raise UserError(f"{path}: no fold {fold}; the model has folds {sorted({s.fold for s in shares})}")
-    posterior, valence = sum(s.posterior_share for s in chosen), sum(s.valence_share for s in chosen)
-    members = tuple(
-        Member(read_network(folder / s.file), s.posterior_share / posterior, s.valence_share / valence)
-        for s in chosen
-    )
-    return Predictor(classes, members, ensemble)
+        raise UserError(f"{path}: no fold {fold}; the model has folds {sorted({s.fold for s in d.networks})}")
+    with reading(folder / FILE, REMEDY):
+        chosen = _of_one(chosen)
+    members = tuple(Member(read_network(folder / s.file), s.posterior_share, s.valence_share) for s in chosen)
+    features = needed_features(m.trained.network.architecture for m in members)
+    if any(d.features.get(name, dimension) != dimension for name, dimension in features.items()):
+        raise UserError(f"{folder / FILE}: its features are not those of the networks beside it; {REMEDY}")
+    extractors = {name: d.extractors.get(name, {}) for name in features}
+    return Predictor(d.classes, members, d.ensemble, extractors, d.valence)
 
 
-def read_description(folder: Path) -> tuple[tuple[str, ...], str, list[Share]]:
-    """Classes, ensemble and networks of the model in ``folder``. UserError if it is none, or unsafe."""
-    try:
-        text = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        shares = [Share(**entry) for entry in text["networks"]]
-        classes, ensemble = tuple(map(str, text["classes"])), str(text["ensemble"])
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder}: no model here; give a finished run's directory or its model folder"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / DESCRIPTION}: cannot be read: {error}") from error
-    for share in shares:
-        check_id(str(share.file), str(folder / DESCRIPTION))  # a file's name must not leave the folder
-    return classes, ensemble, shares
+def _of_one(shares: list[Share]) -> list[Share]:
+    """The shares of some of a model's networks, scaled to a sum of 1."""
+    posterior, valence = sum(s.posterior_share for s in shares), sum(s.valence_share for s in shares)
+    return [
+        s._replace(posterior_share=s.posterior_share / posterior, valence_share=s.valence_share / valence)
+        for s in shares
+    ]

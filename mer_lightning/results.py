@@ -4,21 +4,23 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, SupportsFloat
+
+import numpy as np
 
 from mer_lightning import __version__
 from mer_lightning.config import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.decisions import Decided, Fused, by_split, decide, fused, joined
+from mer_lightning.description import Description, Share, needed_features, write_description
 from mer_lightning.metrics import Scores
-from mer_lightning.network.checkpoint import read_network, write_network
+from mer_lightning.network.checkpoint import Trained, read_network, write_network
 from mer_lightning.pnao.outcome import Record, read_predictions, read_record
-from mer_lightning.predict import Share, write_description
 from mer_lightning.run_directory import RunDirectory, new_folder, write_text
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
@@ -107,13 +109,26 @@ def write_files(
     best = chosen_round(summaries)
     write_text(run.rounds, rounds_csv(summaries))
     write_text(run.predictions, predictions_csv(corpus, decided))
+    trained = {share: read_network(stem) for share, stem in networks.items()}
     with new_folder(run.model) as folder:
-        for share, stem in networks.items():
-            write_network(folder / share.file, read_network(stem))
-        origin = {"experiment": config.experiment_name, "data": corpus.name, "round": best.number}
-        write_description(folder, corpus.classes, config.ensemble, list(networks), origin)
+        for share, network in trained.items():
+            write_network(folder / share.file, network)
+        write_description(folder, describe(config, corpus, trained, best.number))
     results = results_json(config, corpus, summaries, best)
     write_text(run.results, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def describe(config: Config, corpus: Corpus, trained: Mapping[Share, Trained], number: int) -> Description:
+    """The model that round ``number`` left behind."""
+    return Description(
+        classes=corpus.classes,
+        ensemble=config.ensemble,
+        networks=tuple(trained),
+        features=needed_features(t.network.architecture for t in trained.values()),
+        extractors=corpus.extractors,
+        valence=bool(np.isfinite(corpus.valences[corpus.rows(TRAIN_SPLITS)]).any()),
+        origin={"experiment": config.experiment_name, "data": corpus.name, "round": number},
+    )
 
 
 def results_json(
@@ -183,9 +198,7 @@ def rounds_csv(summaries: Sequence[RoundSummary]) -> str:
 def predictions_csv(corpus: Corpus, decided: Decided) -> str:
     """One row per utterance: Train&Val out of fold, the test sets by the mean over the folds."""
     header = ["utterance_id", "split", "fold", "group", "emotion", "valence"]
-    header += ["predicted_emotion", "predicted_valence"]
-    header += [f"posterior_{name}" for name in corpus.classes]
-    header += [f"weight_{name}" for name in decided.voices]
+    header += decision_header(corpus.classes, decided.voices)
     parts = {str(fold): part for fold, part in enumerate(decided.held_out)} | {"": decided.test}
     rows = [row for fold, part in parts.items() for row in _prediction_rows(part, corpus, fold)]
     rows.sort(key=lambda row: row[0])
@@ -199,9 +212,23 @@ def _prediction_rows(part: Fused, corpus: Corpus, fold: str) -> list[list[Any]]:
         u = corpus.utterances[row]
         truth = [u.id, u.split, fold, u.group, u.emotion, "" if u.valence != u.valence else u.valence]
         emotion = corpus.classes[int(part.posterior[i].argmax())]
-        numbers = [part.valence[i], *part.posterior[i], *part.weights[i]]
-        rows.append([row, *truth, emotion, *(f"{float(x):.6g}" for x in numbers)])
+        cells = decision_cells(emotion, part.valence[i], part.posterior[i], part.weights[i])
+        rows.append([row, *truth, *cells])
     return rows
+
+
+def decision_header(classes: Sequence[str], voices: Sequence[str]) -> list[str]:
+    """The columns of a decision, in every table of decisions."""
+    posteriors, weights = [f"posterior_{c}" for c in classes], [f"weight_{v}" for v in voices]
+    return ["predicted_emotion", "predicted_valence", *posteriors, *weights]
+
+
+def decision_cells(
+    emotion: str, valence: SupportsFloat | None, posterior: Iterable[Any], weights: Iterable[Any]
+) -> list[str]:
+    """Its cells: of one utterance, with posterior (C,) and weights (M,); no valence: an empty cell."""
+    numbers = [f"{float(x):.6g}" for x in (*posterior, *weights)]
+    return [emotion, "" if valence is None else f"{float(valence):.6g}", *numbers]
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

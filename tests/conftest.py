@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from mer_lightning.__main__ import conf_folder
+from mer_lightning.__main__ import conf_folder, spelled_out
 from mer_lightning.config import Config, checked, register
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -28,7 +28,7 @@ def composed(*overrides: str) -> Config:
     """The checked configuration of ``python -m mer_lightning OVERRIDES``."""
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return checked(compose("config", list(overrides)))
+        return checked(compose("config", [spelled_out(o) for o in overrides]))
 
 
 def write_folder(root: Path, n: int = 60, seed: int = 0, speakers: int = 12) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mer_lightning.__main__ import conf_folder
+from mer_lightning.__main__ import conf_folder, spelled_out
 from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
@@ -210,3 +211,13 @@ def test_a_run_directory_that_cannot_be_one(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
     assert (mine / "model" / "weights.bin").read_text() == "precious"
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_paths_need_no_quotes(tmp_path: Path) -> None:
+    odd = tmp_path / "+experiment=pnao,data=folder,it's (1)"
+    odd.mkdir()
+    assert spelled_out(f"model={odd}").startswith("model.path='")
+    parsed = OverridesParser.create().parse_override(spelled_out(f"report.runs={odd}"))
+    assert parsed.value() == str(odd)
+    for untouched in ("pnao.rate=0.1,0.2", "data.levels=[a,b]", "-m", "+experiment=pnao", f"input={tmp_path}"):
+        assert spelled_out(untouched) == untouched

@@ -11,7 +11,7 @@ from mer_lightning.analysis.runs import TRAIN_VAL, FinishedRun
 
 # Settings in which two runs of one system may differ: where and how fast, not what.
 NOT_OF_THE_SYSTEM = (
-    "seed", "experiment_name", "task", "output", "input", "model.", "extract.", "format", "folds.",
+    "seed", "experiment_name", "task", "output", "input", "model.", "extract.", "demo.", "format", "folds.",
     "report.", "logger.",
     "pnao.like", "combine.runs", "data.root", "data.resident_gb", "trainer.accelerator", "trainer.threads",
 )  # fmt: skip

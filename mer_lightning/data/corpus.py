@@ -1,8 +1,8 @@
 """A corpus: labelled utterances and their cached features, as every reader hands it on."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +15,7 @@ TRAIN_SPLITS = ("train", "val")
 NO_EMOTION = -1
 NO_FOLD = -1
 LONGEST_ID = 200
+BLOCK = 8192  # rows checked at a time, so that a memory map stays a memory map
 
 
 class Utterance(NamedTuple):
@@ -32,10 +33,12 @@ class Utterance(NamedTuple):
 class Corpus:
     """N utterances with their labels and features.
 
-    features: name -> (N, D) float array, row i for utterance i; it may be a memory map.
+    features: name -> (N, D) float array, row i for utterance i; it may be a memory map. A row that is wholly
+    NaN is missing: the utterance has no such features.
     levels: the acoustic feature sets, one fusion branch each; shared: the sets every branch sees.
     classes: the emotions, in the order of the network's outputs.
     synthetic: true where the data are made up, so that every figure can say so.
+    extractors: name -> how the features were made, JSON values alone; {} or absent where it is not known.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Corpus:
     shared: tuple[str, ...]
     classes: tuple[str, ...]
     synthetic: bool = False
+    extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def emotions(self) -> NDArray[np.int64]:
@@ -137,10 +141,13 @@ def choose_tests(
     return tuple(utterances[i] for i in rows), np.array(rows, dtype=np.int64)
 
 
-def check_features(name: str, array: NDArray[np.generic], n: int, where: Path | str) -> NDArray[np.floating]:
-    """``array`` as a finite float (N, D) feature set.
+def check_features(
+    name: str, array: NDArray[np.generic], n: int, where: Path | str, missing: int | None = 0
+) -> NDArray[np.floating]:
+    """``array`` as a float (N, D) feature set, finite but for the rows that are missing.
 
-    Raises UserError, naming the file and the first bad row, if it is not.
+    missing: how many rows are wholly NaN; None: any number may be.
+    Raises UserError, naming the file and a bad row, if it is not that.
     """
     if array.ndim != 2:
         raise UserError(f"{where}: expected a 2-d array (utterances, dimensions), found shape {array.shape}")
@@ -152,11 +159,26 @@ def check_features(name: str, array: NDArray[np.generic], n: int, where: Path | 
         )
     if array.shape[1] == 0:
         raise UserError(f"{where}: feature set {name!r} has no dimensions")
-    for start in range(0, n, 8192):  # in blocks, so that a memory map stays a memory map
-        bad = np.flatnonzero(~np.isfinite(array[start : start + 8192]).all(axis=1))
-        if len(bad):
+    found = count_missing(name, array, where, admitted=missing != 0)
+    if missing is not None and found != missing:
+        raise UserError(f"{where}: {found} rows of {name!r} are missing (NaN), not {missing}; write it again")
+    return cast("NDArray[np.floating]", array) if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def count_missing(name: str, array: NDArray[Any], where: Path | str, admitted: bool = True) -> int:
+    """How many rows of an (N, D) feature set are missing, which means wholly NaN.
+
+    Raises UserError for the first other row with NaN or infinity, or for any where none is ``admitted``.
+    """
+    count = 0
+    for start in range(0, len(array), BLOCK):
+        block = array[start : start + BLOCK]
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        wrong = bad[~np.isnan(block[bad]).all(axis=1)] if admitted else bad
+        if len(wrong):
             raise UserError(
-                f"{where}: NaN or infinity in row {start + int(bad[0])} (counted from 0) of {name!r}; "
+                f"{where}: NaN or infinity in row {start + int(wrong[0])} (counted from 0) of {name!r}; "
                 "mend or remove that utterance"
             )
-    return cast("NDArray[np.floating]", array) if array.dtype.kind == "f" else array.astype(np.float32)
+        count += len(bad)
+    return count

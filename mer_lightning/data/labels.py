@@ -20,18 +20,16 @@ def read_labels(path: Path, group_column: str) -> tuple[Utterance, ...]:
     Columns but ``utterance_id`` may be absent, and cells empty: unknown, or split ``train``.
     Raises UserError, naming file, line and value, for anything that cannot be meant.
     """
-    utterances: list[Utterance] = []
-    lines: dict[str, int] = {}
-    for line, row in read_table(path, group_column if group_column != USUAL_GROUP else ""):
-        where = f"{path}, line {line}"
-        utterance = _utterance(row, group_column, where)
-        if utterance.id in lines:
-            raise UserError(
-                f"{where}: utterance id {utterance.id!r} is already on line {lines[utterance.id]}"
-            )
-        lines[utterance.id] = line
-        utterances.append(utterance)
-    return tuple(utterances)
+    required = group_column if group_column != USUAL_GROUP else ""
+    return tuple(_utterance(row, group_column, where) for where, row in _rows(path, required))
+
+
+def read_ids(path: Path) -> list[str]:
+    """The utterance ids of a label file, in its order, whatever its other columns hold.
+
+    Raises UserError, naming file and line, for an id that is there twice or cannot name a file.
+    """
+    return [row["utterance_id"] for _, row in _rows(path)]
 
 
 def write_labels(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -69,6 +67,18 @@ def read_table(path: Path, *required: str) -> Iterator[tuple[int, dict[str, str]
         raise UserError(f"{path}: cannot be read as CSV ({brief(error)})") from error
 
 
+def _rows(path: Path, *required: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where it stands, and the cells, of each utterance; every id once, and fit to name a file."""
+    lines: dict[str, int] = {}
+    for line, row in read_table(path, *required):
+        where = f"{path}, line {line}"
+        name = check_id(row["utterance_id"], where)
+        if name in lines:
+            raise UserError(f"{where}: utterance id {name!r} is already on line {lines[name]}")
+        lines[name] = line
+        yield where, row
+
+
 def _header(cells: list[str], required: Iterable[str], path: Path) -> list[str]:
     header = [cell.strip() for cell in cells]
     if not any(header):
@@ -83,7 +93,7 @@ def _header(cells: list[str], required: Iterable[str], path: Path) -> list[str]:
 
 def _utterance(row: dict[str, str], group_column: str, where: str) -> Utterance:
     return Utterance(
-        id=check_id(row["utterance_id"], where),
+        id=row["utterance_id"],
         emotion=_text(row, "emotion", where),
         valence=_valence(row.get("valence", ""), where),
         split=_text(row, "split", where) or "train",

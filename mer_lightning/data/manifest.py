@@ -16,7 +16,10 @@ ROLES = ("level", "shared")
 
 @dataclass(frozen=True)
 class FeatureEntry:
-    """One feature set: its file in the store, (N, D) shape, role, and how it was extracted."""
+    """One feature set: its file in the store, (N, D) shape, role, and how it was extracted.
+
+    missing: the number of utterances without these features, whose rows are wholly NaN.
+    """
 
     file: str
     dtype: str
@@ -24,6 +27,7 @@ class FeatureEntry:
     sha256: str
     role: str
     extractor: dict[str, Any]
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def _entry(name: str, data: dict[str, Any], path: Path) -> FeatureEntry:
     for key, kind in kinds.items():
         if not isinstance(getattr(entry, key), kind):
             raise ValueError(f"features.{name}.{key} is not a {kind.__name__}")
+    if type(entry.missing) is not int or entry.missing < 0:
+        raise ValueError(f"features.{name}.missing is not a number of rows")
     if entry.role not in ROLES:
         raise ValueError(f"features.{name}.role is {entry.role[:20]!r}, expected one of {ROLES}")
     check_id(name, str(path))

@@ -1,7 +1,7 @@
 """Where the readers look, and what they say when the thing is not there."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from mer_lightning.errors import UserError
@@ -23,7 +23,12 @@ def label_file(root: Path, labels: str | None, usual: str) -> Path:
     return inside if inside.is_file() else Path(labels).expanduser()
 
 
-def require_sets(wanted: Sequence[str], present: Iterable[str], where: Path | str) -> None:
+def require_sets(
+    wanted: Iterable[str],
+    present: Iterable[str],
+    where: Path | str,
+    advice: str = "see data.levels and data.shared",
+) -> None:
     """A UserError for the first feature set of ``wanted`` that is not among ``present``."""
     there = sorted(present)
     for name in wanted:
@@ -32,6 +37,5 @@ def require_sets(wanted: Sequence[str], present: Iterable[str], where: Path | st
         close = difflib.get_close_matches(name, there, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(
-            f"{where}: no feature set {name!r}{hint}; there are: {', '.join(there) or 'none'} "
-            "(see data.levels and data.shared)"
+            f"{where}: no feature set {name!r}{hint}; there are: {', '.join(there) or 'none'} ({advice})"
         )

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_lightning.errors import UserError
+
 BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory
 FLAT = 1e-6  # a deviation this small beside the mean is rounding, not signal
 
@@ -20,12 +22,15 @@ class Standardisation:
     deviation: dict[str, Tensor]
 
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Feature set -> (B, D) raw features to zero mean and unit variance, float32; unknown sets go."""
-        return {
-            name: (x.to(self.mean[name].dtype) - self.mean[name]) / self.deviation[name]
-            for name, x in features.items()
-            if name in self.mean
-        }
+        """Feature set -> (B, D) raw features to zero mean and unit variance, float32; unknown sets go.
+
+        A missing row (NaN) becomes zeros, the mean of the training part.
+        """
+        return {name: self._standardised(name, x) for name, x in features.items() if name in self.mean}
+
+    def _standardised(self, name: str, x: Tensor) -> Tensor:
+        z = (x.to(self.mean[name].dtype) - self.mean[name]) / self.deviation[name]
+        return torch.where(z.isnan(), 0.0, z)  # decided on the device, and traceable
 
     def to(self, device: torch.device) -> "Standardisation":
         """The same statistics on another device."""
@@ -52,19 +57,33 @@ class Standardisation:
 def fit_standardisation(
     features: Mapping[str, NDArray[np.floating]], rows: NDArray[np.int64]
 ) -> Standardisation:
-    """Statistics of the given rows, in double precision and in blocks.
+    """Statistics of the given rows that are not missing, in double precision and in blocks.
 
     Args:
         features: name -> (N, D).
         rows: (n,) indices of the training part, n >= 1.
+
+    Raises:
+        UserError: a feature set is missing in all the rows.
     """
     mean, deviation = {}, {}
     for name, array in features.items():
-        m, s = _moments(array, np.sort(rows))
+        m, s = _moments(array, _present(name, array, np.sort(rows)))
         s[s <= FLAT * np.abs(m)] = 1.0
         mean[name] = torch.from_numpy(m.astype(np.float32))
         deviation[name] = torch.from_numpy(s.astype(np.float32))
     return Standardisation(mean, deviation)
+
+
+def _present(name: str, array: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of ``rows`` that are not missing; one number tells, for a row is NaN as a whole or nowhere."""
+    present: NDArray[np.int64] = rows[~np.isnan(array[rows, 0])]
+    if not len(present):
+        raise UserError(
+            f"feature set {name!r} is missing for all {len(rows)} utterances of a fold's training part; "
+            "leave it out of data.levels and data.shared"
+        )
+    return present
 
 
 def _moments(

@@ -19,6 +19,7 @@ from mer_lightning.data.corpus import (
     check_features,
     check_id,
     choose_tests,
+    count_missing,
     emotion_classes,
 )
 from mer_lightning.data.labels import read_labels, write_labels
@@ -32,13 +33,17 @@ GIGABYTE = 1e9
 
 
 def write_store(
-    corpus: Corpus, root: Path, extractors: Mapping[str, Mapping[str, Any]] | None = None
+    corpus: Corpus,
+    root: Path,
+    extractors: Mapping[str, Mapping[str, Any]] | None = None,
+    tables: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a corpus as a new store and return its absolute path.
 
-    extractors: feature set -> how it was made, kept in the manifest.
+    extractors: feature set -> how it was made, kept in the manifest; None: as the corpus says.
+    tables: file name -> text of further files, for people.
     The store appears whole or not at all. Raises UserError if ``root`` exists and is not an empty
-    folder, or cannot be written.
+    folder, or cannot be written, or if a row is NaN in part.
     """
     root = root.expanduser().absolute()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -46,7 +51,9 @@ def write_store(
     draft = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}")
     try:
         draft.mkdir(parents=True)
-        _write(corpus, draft, extractors or {})
+        _write(corpus, draft, corpus.extractors if extractors is None else extractors)
+        for name, text in (tables or {}).items():
+            (draft / name).write_text(text, encoding="utf-8", newline="")
         draft.replace(root)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{root}: the store cannot be written ({brief(error)})") from error
@@ -64,19 +71,46 @@ def read_store(config: DataConfig) -> Corpus:
     root = data_root(config.root)
     manifest = read_manifest(root)
     levels, shared = _chosen(config, manifest, root)
-    everyone = _read_labels(root / LABELS, manifest, "group" if config.group else "")
+    everyone = read_store_labels(root, manifest, "group" if config.group else "")
     utterances, rows = choose_tests(everyone, config.tests, root)
     found = {u.emotion for u in utterances}
     classes = config.classes or [name for name in manifest.classes if name in found]
+    names = (*levels, *shared)
     return Corpus(
         name=manifest.name,
         utterances=utterances,
-        features=_read_features(root, manifest, (*levels, *shared), rows, config.resident_gb),
+        features=read_store_features(root, manifest, names, rows, config.resident_gb),
         levels=tuple(levels),
         shared=tuple(shared),
         classes=emotion_classes(utterances, classes, str(root)),
         synthetic=manifest.synthetic,
+        extractors={name: manifest.features[name].extractor for name in names},
     )
+
+
+def read_store_labels(root: Path, manifest: Manifest, group_column: str = "group") -> tuple[Utterance, ...]:
+    """All utterances of a store, verified."""
+    path = root / LABELS
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; write the store again")
+    _verify(path, manifest.labels_sha256)
+    utterances = read_labels(path, group_column)
+    if len(utterances) != manifest.utterances:
+        raise UserError(f"{path}: {len(utterances)} utterances, the manifest has {manifest.utterances}")
+    return utterances
+
+
+def read_store_features(
+    root: Path, manifest: Manifest, names: Sequence[str], rows: NDArray[np.int64], resident_gb: float
+) -> dict[str, NDArray[np.floating]]:
+    """Rows ``rows`` of the feature sets: loaded and verified, or mapped if they exceed ``resident_gb``."""
+    maps = {name: _map(root / manifest.features[name].file, name, manifest) for name in names}
+    gigabytes = sum(array.nbytes for array in maps.values()) / GIGABYTE
+    if gigabytes > resident_gb:
+        return {name: _contiguous(array, rows, gigabytes) for name, array in maps.items()}
+    for name in names:
+        _verify(root / manifest.features[name].file, manifest.features[name].sha256)
+    return {name: np.asarray(array[rows]) for name, array in maps.items()}
 
 
 def _write(corpus: Corpus, folder: Path, extractors: Mapping[str, Mapping[str, Any]]) -> None:
@@ -97,10 +131,10 @@ def _write(corpus: Corpus, folder: Path, extractors: Mapping[str, Mapping[str, A
 
 
 def _write_set(corpus: Corpus, name: str, folder: Path, extractor: dict[str, Any]) -> FeatureEntry:
-    array = corpus.features[name]
-    dtype = "<f2" if array.dtype == np.float16 else "<f4"
+    dtype = "<f2" if corpus.features[name].dtype == np.float16 else "<f4"
+    array = np.ascontiguousarray(corpus.features[name], dtype=dtype)
     path = folder / f"{check_id(name, 'feature set')}.safetensors"
-    save_file({TENSOR: np.ascontiguousarray(array, dtype=dtype)}, path)
+    save_file({TENSOR: array}, path)
     return FeatureEntry(
         file=path.name,
         dtype="float16" if dtype == "<f2" else "float32",
@@ -108,6 +142,7 @@ def _write_set(corpus: Corpus, name: str, folder: Path, extractor: dict[str, Any
         sha256=sha256(path),
         role="level" if name in corpus.levels else "shared",
         extractor=extractor,
+        missing=count_missing(name, array, path.name),
     )
 
 
@@ -121,35 +156,12 @@ def _chosen(config: DataConfig, manifest: Manifest, root: Path) -> tuple[list[st
     return levels, shared
 
 
-def _read_labels(path: Path, manifest: Manifest, group_column: str) -> tuple[Utterance, ...]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; write the store again")
-    _verify(path, manifest.labels_sha256)
-    utterances = read_labels(path, group_column)
-    if len(utterances) != manifest.utterances:
-        raise UserError(f"{path}: {len(utterances)} utterances, the manifest has {manifest.utterances}")
-    return utterances
-
-
-def _read_features(
-    root: Path, manifest: Manifest, names: Sequence[str], rows: NDArray[np.int64], resident_gb: float
-) -> dict[str, NDArray[np.floating]]:
-    """Rows ``rows`` of the feature sets: loaded and verified, or mapped if they exceed ``resident_gb``."""
-    maps = {name: _map(root / manifest.features[name].file, name, manifest) for name in names}
-    gigabytes = sum(array.nbytes for array in maps.values()) / GIGABYTE
-    if gigabytes > resident_gb:
-        return {name: _contiguous(array, rows, gigabytes) for name, array in maps.items()}
-    for name in names:
-        _verify(root / manifest.features[name].file, manifest.features[name].sha256)
-    return {name: np.asarray(array[rows]) for name, array in maps.items()}
-
-
 def _map(path: Path, name: str, manifest: Manifest) -> NDArray[np.floating]:
     array = map_tensor(path)
     entry = manifest.features[name]
     if (array.dtype.name, list(array.shape)) != (entry.dtype, entry.shape):
         raise UserError(f"{path}: {array.dtype} {array.shape}, the manifest has {entry.dtype} {entry.shape}")
-    return check_features(name, array, manifest.utterances, path)
+    return check_features(name, array, manifest.utterances, path, entry.missing)
 
 
 def _contiguous(

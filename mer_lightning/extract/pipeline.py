@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.description import check_extractors
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.encoder import Encoder, Source
-from mer_lightning.extract.faces import FaceDetector, make_detector, read_faces
+from mer_lightning.extract.detectors import FaceDetector, make_detector
+from mer_lightning.extract.faces import read_faces
 from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
 from mer_lightning.extract.parts import Part, Record
 from mer_lightning.extract.progress import shown
@@ -95,7 +97,7 @@ class Pipeline:
     def provenance(self) -> dict[str, dict[str, Any]]:
         """Feature set -> how it is made, from the file to the numbers."""
         faces = self.settings.faces
-        before = {
+        before: dict[Source, dict[str, Any]] = {
             "speech": {"sample_rate": SAMPLE_RATE},
             "faces": {"fps": faces.fps, "detector": Path(faces.detector).name, "margin": faces.margin},
         }
@@ -166,19 +168,28 @@ def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
+def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> Pipeline:
+    """The pipeline that makes the feature sets a model needs, as those that it was trained on were made.
+
+    needed: feature set -> how the model's was made, {} where that is not known. What changes the numbers is
+    taken from there; which model to load, from the settings, for paths differ from machine to machine.
+    Raises UserError if no encoder makes a set, or if another encoder would.
+    """
+    settings = as_needed(needed, settings)
+    pipeline = Pipeline(make_encoders(settings), settings)
+    check_extractors(needed, pipeline.provenance, "this extraction")
+    return pipeline
+
+
 def features_of_clips(
     path: Path, needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig
 ) -> Extracted:
     """The feature sets that a model needs, of a clip or of all clips below a folder.
 
-    needed: feature set -> how the model's was made. What changes the numbers is taken from there; which model
-    to load is taken from the settings, for paths differ from machine to machine.
-    Raises UserError if no encoder makes a set, or if no clip can be read.
+    needed: see ``pipeline_for``. Raises UserError, besides, if no clip can be read.
     """
     clips = all_clips(path)
-    settings = as_needed(needed, settings)
-    pipeline = Pipeline(make_encoders(settings), settings)
-    outcomes = list(shown(pipeline.run(clips), len(clips)))
+    outcomes = list(shown(pipeline_for(needed, settings).run(clips), len(clips)))
     parts = [part for part in outcomes if not part.failure]
     failures = [(part.id, part.failure) for part in outcomes if part.failure]
     if not parts:

@@ -12,10 +12,10 @@ from mer_lightning.config import CombineConfig, Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds
 from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
+from mer_lightning.description import Share
 from mer_lightning.errors import UserError
 from mer_lightning.losses import emotion_loss, valence_loss
 from mer_lightning.pnao.outcome import Record, read_record
-from mer_lightning.predict import Share
 from mer_lightning.results import selection_score, summarise, write_files
 from mer_lightning.run_directory import RunDirectory
 

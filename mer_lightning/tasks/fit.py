@@ -23,7 +23,7 @@ from mer_lightning.run_directory import RunDirectory, write_text
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 
 # may differ when a run is continued
-NOT_PART_OF_RESULTS = ("folds", "input", "output", "format", "model", "extract", "task", "report")
+NOT_PART_OF_RESULTS = ("folds", "input", "output", "format", "model", "extract", "demo", "task", "report")
 
 
 def run(config: Config, directory: RunDirectory) -> None:

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.datamodule import BatchLoader, FoldData
 from mer_lightning.data.standardise import Standardisation, fit_standardisation
+from mer_lightning.errors import UserError
 
 CPU = torch.device("cpu")
 N = 50
@@ -62,6 +63,41 @@ def test_constant_dimensions_become_zero() -> None:
     assert standardised.isfinite().all()
 
 
+MISSING = [0, 7, 12, 25, 44]  # of the training part, the held-out part and the test set
+
+
+def with_missing(corpus: Corpus) -> Corpus:
+    face = corpus.features["face"].copy()
+    face[MISSING] = np.nan
+    return replace(corpus, features=corpus.features | {"face": face})
+
+
+def test_missing_rows_do_not_count_and_become_zeros(corpus: Corpus) -> None:
+    data = fold_data(with_missing(corpus))
+    present = np.setdiff1d(data.train_rows, MISSING)
+    assert len(present) < len(data.train_rows)
+    table = data.table(CPU)
+    scaler = StandardScaler().fit(corpus.features["face"][present])
+    expected = scaler.transform(corpus.features["face"])
+    expected[MISSING] = 0
+    np.testing.assert_allclose(table.resident["face"], expected, atol=1e-5)
+    assert not table.resident["face"][MISSING].any()
+    assert table.resident["low"].equal(fold_data(corpus).table(CPU).resident["low"])
+
+
+def test_a_set_that_the_training_part_lacks_is_refused(corpus: Corpus) -> None:
+    face = corpus.features["face"].copy()
+    face[fold_data(corpus).train_rows] = np.nan
+    with pytest.raises(UserError, match="'face' is missing for all 30 utterances"):
+        fold_data(replace(corpus, features=corpus.features | {"face": face}))
+
+
+def test_infinity_is_not_taken_for_missing(corpus: Corpus) -> None:
+    statistics = fold_data(corpus).standardisation
+    z = statistics({"low": torch.tensor([[float("inf"), 1, 2, 3]])})["low"]
+    assert z[0, 0] == float("inf")
+
+
 def test_statistics_survive_a_file(corpus: Corpus) -> None:
     data = fold_data(corpus)
     back = Standardisation.from_tensors(data.standardisation.as_tensors())
@@ -103,8 +139,10 @@ def test_ranks_share_each_batch_without_repeats(corpus: Corpus) -> None:
         assert sorted(map(tuple, together.tolist())) == sorted(map(tuple, batch.features["low"].tolist()))
 
 
-def test_a_memory_map_gives_the_same_batches(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_memory_map_gives_the_same_batches(corpus: Corpus, tmp_path: Path, missing: bool) -> None:
     mapped = {}
+    corpus = with_missing(corpus) if missing else corpus
     for name, array in corpus.features.items():
         np.save(tmp_path / f"{name}.npy", array)
         mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
@@ -113,6 +151,7 @@ def test_a_memory_map_gives_the_same_batches(corpus: Corpus, tmp_path: Path) -> 
     for one, other in zip(loader(resident), loader(lazy), strict=True):
         for name in corpus.features:
             torch.testing.assert_close(one.features[name], other.features[name])
+            assert one.features[name].isfinite().all()
         assert one.emotion.equal(other.emotion)
 
 

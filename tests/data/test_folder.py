@@ -94,6 +94,7 @@ def bad_row(value: float) -> np.ndarray:
     ("array", "says"),
     [
         (bad_row(np.nan), "row 4"),
+        (bad_row(np.nan)[:, [1, 1]], "row 4"),  # wholly NaN: missing rows are for stores
         (bad_row(np.inf), "row 4"),
         (bad_row(1e300), "row 4"),
         (np.zeros((5, 3)), "5 rows for 6"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mer_lightning.data.corpus import Utterance
-from mer_lightning.data.labels import read_labels, write_labels
+from mer_lightning.data.labels import read_ids, read_labels, write_labels
 from mer_lightning.errors import UserError
 from tests.data.helpers import LABELS, RAVDESS, needs_ravdess, same_utterances
 
@@ -22,6 +22,14 @@ def test_reads_every_column(tmp_path: Path) -> None:
     assert math.isnan(utterances[2].valence)
     assert utterances[4].fold == -1
     assert [u.split for u in utterances] == ["train", "train", "val", "train", "test1", "test2"]
+
+
+def test_ids_alone_are_read_whatever_the_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", "valence,utterance_id\nhigh,b\n,a\n")
+    assert read_ids(path) == ["b", "a"]
+    for ids, says in (("b\nb\n", "line 3: .* already on line 2"), ("../b\n", "cannot name a file")):
+        with pytest.raises(UserError, match=says):
+            read_ids(write(path, "utterance_id\n" + ids))
 
 
 def test_absent_columns_are_unknown(tmp_path: Path) -> None:

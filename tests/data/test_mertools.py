@@ -167,6 +167,7 @@ def frames_of(*shapes: tuple[int, ...]) -> Callable[[Path], None]:
         (damage_clip("c1.npy", np.float32(1)), ["c1.npy", "2-d"]),
         (damage_clip("c1.npy", np.zeros((2, 2, 4))), ["c1.npy", "2-d"]),
         (damage_clip("c1.npy", np.array([1, np.nan, 1, 1])), ["c1.npy", "NaN"]),
+        (damage_clip("c1.npy", np.full(4, np.nan)), ["c1.npy", "NaN"]),
         (damage_clip("c1.npy", np.array(["a", "b", "c", "d"])), ["c1.npy", "numbers"]),
         (damage_clip("c1.npy", np.array([None] * 4)), ["c1.npy", "numpy.save"]),
         (frames_of(), ["'c1'", "no frames"]),

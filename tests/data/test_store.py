@@ -69,6 +69,7 @@ def test_other_programs_can_read_it(store: Path, corpus: Corpus) -> None:
         "sha256": hashlib.sha256((store / "a.safetensors").read_bytes()).hexdigest(),
         "role": "level",
         "extractor": {"model": "hubert", "layers": [18]},
+        "missing": 0,
     }
     assert manifest["features"]["c"]["role"] == "shared"
     np.testing.assert_array_equal(load_file(store / "b.safetensors")["features"], corpus.features["b"])
@@ -119,9 +120,52 @@ def test_a_map_of_adjacent_rows_stays_a_map(tmp_path: Path, order: list[str], ro
 
 
 def test_a_copy_of_a_copy_is_the_same(store: Path, tmp_path: Path) -> None:
-    again = write_store(read_store(store_config(store, resident_gb=0)), tmp_path / "deep" / "again")
-    for name in ("a.safetensors", "labels.csv"):
+    corpus = read_store(store_config(store, resident_gb=0))
+    assert corpus.extractors == {"a": {"model": "hubert", "layers": [18]}, "b": {}, "c": {}}
+    again = write_store(corpus, tmp_path / "deep" / "again")
+    for name in ("a.safetensors", "labels.csv", "manifest.json"):
         assert (again / name).read_bytes() == (store / name).read_bytes()
+
+
+def test_further_tables_lie_beside_the_features(corpus: Corpus, tmp_path: Path) -> None:
+    store = write_store(corpus, tmp_path / "s", tables={"failures.csv": "utterance_id,reason\n"})
+    assert (store / "failures.csv").read_text() == "utterance_id,reason\n"
+    assert read_store(store_config(store)).name == "small"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("resident_gb", [8, 0])
+def test_missing_rows_are_counted_and_read_back(
+    tmp_path: Path, dtype: str, resident_gb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mer_lightning.data.corpus.BLOCK", 4)
+    corpus = small_corpus(UTTERANCES, dtype)
+    corpus.features["b"][[0, 3, 6]] = np.nan
+    store = write_store(corpus, tmp_path / "s")
+    entries = json.loads((store / "manifest.json").read_text())["features"]
+    assert {name: entry["missing"] for name, entry in entries.items()} == {"a": 0, "b": 3, "c": 0}
+    for name, array in read_store(store_config(store, resident_gb=resident_gb)).features.items():
+        np.testing.assert_array_equal(array, corpus.features[name])
+    some = read_store(store_config(store, tests=["test2"]))  # the count is the store's, not the choice's
+    assert np.isnan(some.features["b"][:, 0]).sum() == 1
+
+
+@pytest.mark.parametrize("missing", [0, 2, 4])
+def test_missing_rows_that_the_manifest_does_not_count_are_damage(tmp_path: Path, missing: int) -> None:
+    corpus = small_corpus(UTTERANCES)
+    corpus.features["b"][[0, 3, 6]] = np.nan
+    store = write_store(corpus, tmp_path / "s")
+    change_manifest(store, ("features", "b", "missing"), missing)
+    with pytest.raises(UserError, match=r"b\.safetensors: .* of 'b'"):
+        read_store(store_config(store))
+
+
+def test_a_store_from_before_missing_rows_were_counted(store: Path) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    for entry in manifest["features"].values():
+        del entry["missing"]
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    assert read_store(store_config(store)).name == "small"
 
 
 def test_writes_into_an_empty_folder(corpus: Corpus, tmp_path: Path) -> None:
@@ -202,10 +246,31 @@ def test_a_flipped_bit_is_noticed_when_loaded(store: Path) -> None:
         read_store(store_config(store))
 
 
-def test_nan_is_noticed_when_mapped(corpus: Corpus, tmp_path: Path) -> None:
-    corpus.features["b"][3, 1] = np.nan
-    with pytest.raises(UserError, match=r"b\.safetensors: NaN or infinity in row 3"):
-        read_store(store_config(write_store(corpus, tmp_path / "s"), resident_gb=0))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_nan_in_part_is_neither_written_nor_read(
+    corpus: Corpus, store: Path, tmp_path: Path, value: float
+) -> None:
+    corpus.features["a"][1] = np.nan  # the first that is wrong is named, not the first that is missing
+    corpus.features["a"][3, 1] = value
+    with pytest.raises(UserError, match=r"a\.safetensors: NaN or infinity in row 3"):
+        write_store(corpus, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    replace_tensors(store, {"features": corpus.features["a"]})
+    change_manifest(store, ("features", "a", "missing"), 1)
+    with pytest.raises(UserError, match=r"a\.safetensors: NaN or infinity in row 3"):
+        read_store(store_config(store, resident_gb=0))
+    corpus.features["a"][3, 1] = 0
+    replace_tensors(store, {"features": corpus.features["a"]})
+    assert np.isnan(read_store(store_config(store, resident_gb=0)).features["a"][1]).all()
+
+
+def change_manifest(store: Path, keys: tuple[str, ...], value: object) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    place = manifest
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    (store / "manifest.json").write_text(json.dumps(manifest))
 
 
 def replace_tensors(store: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -266,6 +331,10 @@ def test_refuses_headers_that_lie(store: Path, entry: object) -> None:
         (("features", "a", "dtype"), "float16"),
         (("features", "a", "role"), "boss"),
         (("features", "a", "extra"), 1),
+        (("features", "a", "missing"), 1),
+        (("features", "a", "missing"), -1),
+        (("features", "a", "missing"), True),
+        (("features", "a", "missing"), "0"),
         (("features", "a"), []),
         (("features",), []),
         (("features",), {}),
@@ -283,12 +352,7 @@ def test_refuses_headers_that_lie(store: Path, entry: object) -> None:
 )
 def test_refuses_a_manifest_that_lies(store: Path, keys: tuple[str, ...], value: object) -> None:
     shutil.copy(store / "a.safetensors", store.parent / "secret.safetensors")
-    manifest = json.loads((store / "manifest.json").read_text())
-    place = manifest
-    for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    change_manifest(store, keys, value)
     with pytest.raises(UserError, match="store"):
         read_store(store_config(store))
 

@@ -9,6 +9,8 @@ import torch
 
 from mer_lightning import load
 from mer_lightning.config import Config
+from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.network.base import Architecture, count_parameters
 from mer_lightning.network.build import build
@@ -76,11 +78,14 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
 
 
 def test_ustc_qw_takes_its_levels_from_a_store(small: Small, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    import_store.run(small("task=import", f"output={store}"), RunDirectory(tmp_path / "none"))
+    made = {"high": {"encoder": "hubert", "layer": 18}, "face": {"encoder": "manet"}}
+    first, store = write_store(read_corpus(small().data), tmp_path / "first", made), tmp_path / "store"
+    copy = composed("task=import", "data=store", f"data.root={first}", f"output={store}")
+    import_store.run(copy, RunDirectory(tmp_path / "none"))
     overrides = ("data=store", f"data.root={store}", "data.folds=2", *SMALL, "pnao.rounds=0")
     run = trained(composed(*overrides, "+experiment=ustc_qw"), tmp_path / "run")
     assert load(run.path).voices == ("low", "high")
+    assert load(run.path).extractors == {"low": {}} | made
 
 
 def test_fitted_weights_find_the_minimum_on_the_simplex() -> None:

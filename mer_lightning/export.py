@@ -1,0 +1,223 @@
+"""A trained model for other runtimes: all of it as one graph of tensors, in one file that is checked."""
+
+import copy
+import math
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from mer_lightning.data.arrays import brief
+from mer_lightning.data.standardise import Standardisation
+from mer_lightning.errors import UserError
+from mer_lightning.exchange import FORMATS, OUTPUTS, PROGRAM, Arrays, Runner, batched, quiet
+from mer_lightning.network.base import Decision
+from mer_lightning.network.checkpoint import Trained
+from mer_lightning.predict import Predictor, average_posteriors
+
+BATCHES = (1, 7, 256)  # rows that a written file is tried on
+MISSING_EVERY = 16  # of those rows, one in so many is missing from a feature set
+TOLERANCE = 1e-5
+
+
+class Standardised(nn.Module):
+    """A network with the standardisation of its inputs."""
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(trained.network)
+        statistics = trained.standardisation.as_tensors()
+        self.keys = list(statistics)  # a buffer's name admits no dots, a feature set's does
+        for i, tensor in enumerate(statistics.values()):
+            self.register_buffer(f"statistic_{i}", tensor.clone())
+
+    def forward(self, features: Mapping[str, Tensor]) -> Decision:
+        """Feature set -> (B, D), raw -> the network's decision."""
+        statistics = {key: self.get_buffer(f"statistic_{i}") for i, key in enumerate(self.keys)}
+        decision: Decision = self.network(Standardisation.from_tensors(statistics)(features))
+        return decision
+
+
+class Exported(nn.Module):
+    """A ``Predictor`` as a module: the same decisions, and nothing but tensor operations.
+
+    Its parameters and buffers are copies, which need no gradient.
+    """
+
+    posterior_shares: Tensor  # (F,)
+    valence_shares: Tensor  # (F,)
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        members, voices = predictor.members, predictor.voices
+        self.ensemble = predictor.ensemble
+        self.networks = nn.ModuleList(Standardised(m.trained) for m in members)
+        self.register_buffer("posterior_shares", torch.tensor([m.posterior_share for m in members]))
+        self.register_buffer("valence_shares", torch.tensor([m.valence_share for m in members]))
+        for i, m in enumerate(members):  # (M_i, M): where a network's weights go, times its share
+            places = [[m.posterior_share * (own == v) for v in voices] for own in m.trained.network.voices]
+            self.register_buffer(f"places_{i}", torch.tensor(places))
+        self.requires_grad_(False).eval()
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Feature set -> (B, D), raw -> ``posterior`` (B, C), ``valence`` (B,), ``weights`` (B, M)."""
+        decisions: list[Decision] = [network(features) for network in self.networks]
+        log_posteriors = torch.stack([d.log_posterior for d in decisions])
+        valences = torch.stack([d.valence for d in decisions])
+        weights = [d.weights @ self.get_buffer(f"places_{i}") for i, d in enumerate(decisions)]
+        return {
+            "posterior": average_posteriors(log_posteriors, self.posterior_shares, self.ensemble),
+            "valence": torch.einsum("f,fb->b", self.valence_shares, valences),
+            "weights": torch.stack(weights).sum(dim=0),
+        }
+
+
+class Report(NamedTuple):
+    """What was written: bytes, and the largest difference from the predictor that was found."""
+
+    size: int
+    difference: float
+
+
+def describe(predictor: Predictor, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of itself: what goes in, what comes out, where it is from. JSON values."""
+    return {
+        "program": PROGRAM,
+        "schema": "1",
+        "classes": list(predictor.classes),  # the columns of the posterior
+        "features": predictor.features,
+        "branches": list(predictor.voices),  # the columns of the weights
+        "ensemble": predictor.ensemble,
+        "valence": predictor.has_valence,
+        "extractors": {name: dict(made) for name, made in predictor.extractors.items() if made},
+        "origin": dict(origin),
+    }
+
+
+def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: str) -> Report:
+    """Write the model to ``path``, read it back and try it; the file appears whole and right, or not at all.
+
+    Args:
+        origin: where the model is from, for people; kept in the file.
+        kind: one of ``FORMATS``.
+
+    Raises:
+        UserError: ``path`` is a file of something else or cannot be written, or what was written does not
+            compute what the predictor does.
+    """
+    form, names = FORMATS[kind], list(predictor.features)
+    form.check(names)
+    check_place(path, kind)
+    exported = Exported(predictor)
+    content = form.content(trace(exported, predictor), names, describe(predictor, origin))
+    draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{form.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        difference = largest_difference(form.runner(draft), predictor, exported, path)
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({brief(error)}); give another output=") from error
+    finally:
+        if draft.exists():
+            draft.unlink()
+    return Report(len(content), difference)
+
+
+def check_place(path: Path, kind: str) -> None:
+    """A UserError if ``path`` is there and no export of ours, or is named like another format's file."""
+    for other, form in FORMATS.items():
+        if other != kind and path.suffix == form.suffix:
+            raise UserError(f"output={path}: format={kind} writes no {form.suffix}; add format={other}")
+    if path.exists() and not (path.is_file() and FORMATS[kind].is_ours(path)):
+        raise UserError(
+            f"{path}: is there already, and is no export of format={kind}; give another output=, or remove it"
+        )
+
+
+def trace(exported: Exported, predictor: Predictor) -> ExportedProgram:
+    """The module as a program for any number of rows, without the paths of this machine's sources."""
+    features = {name: torch.zeros(2, d) for name, d in predictor.features.items()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one fused operation that other runtimes do not know
+    try:
+        with quiet():
+            program = torch.export.export(exported, (features,), dynamic_shapes=batched(list(features)))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def sample(predictor: Predictor, rows: int) -> dict[str, NDArray[np.float32]]:
+    """Random features in the scale of those trained on, always the same; some rows are missing (NaN)."""
+    means: dict[str, Tensor] = {}
+    deviations: dict[str, Tensor] = {}
+    for member in predictor.members:
+        means |= member.trained.standardisation.mean
+        deviations |= member.trained.standardisation.deviation
+    generator = torch.Generator().manual_seed(0)
+    features = {}
+    for i, (name, d) in enumerate(predictor.features.items()):
+        x = means[name] + deviations[name] * torch.randn(rows, d, generator=generator)
+        x[i + 1 :: MISSING_EVERY] = torch.nan
+        features[name] = x.numpy()
+    return features
+
+
+def largest_difference(run: Runner, predictor: Predictor, exported: Exported, path: Path) -> float:
+    """The largest difference of what ``run`` gives from the predictions; of valences relative to their size.
+
+    Raises UserError if it is above the tolerance and not the model's own rounding: where all branches are
+    certain their entropies are next to nothing, and the weights taken from them differ from the exact ones
+    by more, whatever computes them.
+    """
+    features = sample(predictor, max(BATCHES))
+    expected = outputs_of(predictor, features)
+    if not all(np.isfinite(x).all() for x in expected.values()):
+        raise UserError(f"{path}: not written, the model's own predictions are NaN; train it again")
+    scale = {"valence": float(np.abs(expected["valence"]).max()) or 1.0}
+    rounding = differences(exact(exported, features), expected, scale)
+    worst = 0.0
+    for rows in BATCHES:
+        part = {name: x[:rows] for name, x in features.items()}
+        for name, found in differences(run(part), outputs_of(predictor, part), scale).items():
+            if not found <= TOLERANCE + rounding[name]:  # so that NaN fails, too
+                raise UserError(
+                    f"{path}: not written, its {name} would differ from the model's by {found:.1e}, more "
+                    f"than {TOLERANCE:g}, for {rows} rows; try the other format, or other versions of torch "
+                    "and onnxruntime"
+                )
+            worst = max(worst, found)
+    return worst
+
+
+def outputs_of(predictor: Predictor, features: Arrays) -> Arrays:
+    """The predictions by the names of the outputs."""
+    prediction = predictor.predict(features)
+    return {name: getattr(prediction, name) for name in OUTPUTS}
+
+
+@torch.no_grad()
+def exact(exported: Exported, features: Arrays) -> Arrays:
+    """The outputs in double precision."""
+    double = copy.deepcopy(exported).double()
+    outputs = double({name: torch.from_numpy(x).double() for name, x in features.items()})
+    return {name: outputs[name].numpy() for name in OUTPUTS}
+
+
+def differences(found: Arrays, expected: Arrays, scale: Mapping[str, float]) -> dict[str, float]:
+    """Output -> the largest difference, divided by the output's scale; infinite between unlike shapes."""
+    return {
+        name: float(np.abs(found[name] - x).max()) / scale.get(name, 1.0)
+        if found[name].shape == x.shape
+        else math.inf
+        for name, x in expected.items()
+    }

@@ -1,0 +1,41 @@
+"""``task=demo``: a live page for a trained model."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mer_lightning.config import Config
+from mer_lightning.demo import Explainer, page
+from mer_lightning.errors import UserError
+from mer_lightning.extract.pipeline import pipeline_for
+from mer_lightning.predict import load
+from mer_lightning.run_directory import RunDirectory
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Load the model and its encoders, then serve the page until Ctrl-C."""
+    try:
+        import gradio as gr
+    except ImportError as error:
+        raise UserError("task=demo needs gradio: pip install 'mer-lightning[demo]'") from error
+    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
+    demo = config.demo
+    blocks = page(Explainer(predictor, pipeline_for(needed, config.extract), demo))
+    Console(soft_wrap=True).print(
+        f"serving on http://{demo.host}:{demo.port} - stop it with Ctrl-C", markup=False
+    )
+    fonts = ["system-ui", "sans-serif"]  # none from elsewhere: the page works without a network
+    try:
+        blocks.launch(
+            server_name=demo.host,
+            server_port=demo.port,
+            share=False,
+            quiet=True,
+            max_file_size=f"{int(demo.max_megabytes * 1e6)}b",
+            enable_monitoring=False,
+            theme=gr.themes.Default(font=fonts, font_mono=["monospace"]),
+            footer_links=[],
+        )
+    except OSError as error:
+        raise UserError(f"demo.port={demo.port}: {error}") from error

@@ -1,0 +1,45 @@
+"""``task=export``: a trained model as one file for other runtimes."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mer_lightning.config import Config
+from mer_lightning.description import read_description
+from mer_lightning.exchange import FORMATS
+from mer_lightning.export import Report, export
+from mer_lightning.predict import Predictor, load
+from mer_lightning.run_directory import RunDirectory
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Write the model at ``model`` to ``output``, and show what is in the file and how to use it."""
+    model = Path(str(config.model.path)).expanduser()
+    path = Path(str(config.output)).expanduser().absolute()
+    predictor = load(model, config.model.fold)
+    folder = model / "model" if (model / "model").is_dir() else model
+    origin = {**read_description(folder).origin, "fold": config.model.fold}
+    console = Console(soft_wrap=True, highlight=False)
+    with console.status(f"writing and checking {path.name}"):
+        report = export(predictor, origin, path, config.format)
+    for line in shown(predictor, path, report):
+        console.print(line, markup=False)
+    for line in FORMATS[config.format].usage(path):
+        console.print(f"  {line}", markup=False)
+
+
+def shown(predictor: Predictor, path: Path, report: Report) -> tuple[str, ...]:
+    """Lines on what goes in, what comes out, and the file."""
+    inputs = ", ".join(f"{name} (B, {d})" for name, d in predictor.features.items())
+    posterior = f"posterior (B, {len(predictor.classes)}): {', '.join(predictor.classes)}"
+    weights = f"weights (B, {len(predictor.voices)}): {', '.join(predictor.voices)}"
+    valence = (
+        "valence (B,)" if predictor.has_valence else "valence (B,), without meaning: none was trained on"
+    )
+    return (
+        f"inputs      {inputs}; float32, raw, a row of NaN where missing",
+        f"outputs     {posterior}; {valence}; {weights}",
+        f"file        {path}, {report.size / 1e6:.2f} MB",
+        f"check       read back, largest difference from the model {report.difference:.1e}",
+        "use it with",
+    )

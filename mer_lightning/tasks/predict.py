@@ -1,0 +1,173 @@
+"""``task=predict``: a finished run's decisions on a feature store, a feature folder, or clips."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mer_lightning.config import Config
+from mer_lightning.data.arrays import brief
+from mer_lightning.data.inputs import Inputs, inputs_of_folder, inputs_of_store, is_folder, is_store
+from mer_lightning.description import check_extractors
+from mer_lightning.display import print_whole
+from mer_lightning.errors import UserError
+from mer_lightning.predict import Predictor, load
+from mer_lightning.results import decision_cells, decision_header
+from mer_lightning.run_directory import RunDirectory, new_file
+
+BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
+SHOWN = 20  # utterances, or clips that failed, on the screen
+STARTS = "utterance_id,predicted_emotion,predicted_valence,"  # by which a prediction file is known
+
+
+class Decided(NamedTuple):
+    """The decision on one utterance; valence is None where the model knows none."""
+
+    id: str
+    emotion: str
+    valence: float | None
+    posterior: NDArray[np.float32]  # (C,)
+    weights: NDArray[np.float32]  # (M,)
+    missing: list[str]  # feature sets that the utterance lacks
+
+
+@dataclass
+class Summary:
+    """What is shown of many decisions."""
+
+    first: list[Decided] = field(default_factory=list)
+    emotions: Counter[str] = field(default_factory=Counter)
+    lacking: int = 0  # utterances without some feature set
+
+    def add(self, d: Decided) -> None:
+        """Take note of one more."""
+        self.first += [d] if len(self.first) < SHOWN else []
+        self.emotions[d.emotion] += 1
+        self.lacking += bool(d.missing)
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Decide on every utterance of ``input``, write the table, and show its beginning."""
+    output = Path(str(config.output)).expanduser()
+    check_output(output)
+    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    console = Console(soft_wrap=True, highlight=False)
+    inputs = read(config, predictor, console)
+    try:
+        summary = write_table(output, predictor, decisions(predictor, inputs))
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({brief(error)}); give another output=FILE") from error
+    show(console, predictor, summary)
+    console.print(f"predictions {output.absolute()}", markup=False)
+
+
+def check_output(output: Path) -> None:
+    """A UserError for a file that is no prediction of ours to replace, or that could not be written."""
+    if output.exists() and not is_prediction_file(output):
+        raise UserError(f"output={output}: exists, and is no prediction file to replace; give another name")
+    parent = next(p for p in output.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"output={output}: {parent} is no folder that can be written to; give another")
+
+
+def is_prediction_file(path: Path) -> bool:
+    """Whether this task wrote it."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(STARTS)) == STARTS.encode()
+
+
+def read(config: Config, predictor: Predictor, console: Console) -> Inputs:
+    """The features at ``input``, made as those of the model were."""
+    path = Path(str(config.input)).expanduser()
+    if not path.exists():
+        raise UserError(f"input={path}: no such file or folder")
+    if is_store(path):
+        inputs = inputs_of_store(path, predictor.features, config.data.resident_gb)
+    elif is_folder(path):
+        inputs = inputs_of_folder(path, predictor.features)
+    else:
+        inputs = inputs_of_clips(path, predictor, config, console)
+    if not inputs.ids:
+        raise UserError(f"input={path}: no utterances")
+    check_extractors(predictor.extractors, inputs.extractors, str(path))
+    dimensions = {name: {"dimension": int(array.shape[1])} for name, array in inputs.features.items()}
+    needed = {name: {"dimension": dimension} for name, dimension in predictor.features.items()}
+    check_extractors(needed, dimensions, str(path))
+    return inputs
+
+
+def inputs_of_clips(path: Path, predictor: Predictor, config: Config, console: Console) -> Inputs:
+    """The features of a clip, or of a folder of clips; those that fail are named."""
+    from mer_lightning.extract.pipeline import (
+        features_of_clips,
+    )  # late: what decodes and encodes takes seconds
+
+    needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
+    extracted = features_of_clips(path, needed, config.extract)
+    for clip, reason in extracted.failures[:SHOWN]:
+        console.print(f"failed: {clip}: {reason}", markup=False)
+    if len(extracted.failures) > SHOWN:
+        console.print(f"{len(extracted.failures)} clips failed")
+    n = len(extracted.ids)
+    features = {  # a set that no clip has is missing in all of them
+        name: extracted.features.get(name, np.full((n, dimension), np.nan, dtype=np.float32))
+        for name, dimension in predictor.features.items()
+    }
+    return Inputs(extracted.ids, features, {})
+
+
+def decisions(predictor: Predictor, inputs: Inputs) -> Iterator[Decided]:
+    """The decision on each utterance, in order."""
+    for start in range(0, len(inputs.ids), BLOCK):
+        rows = slice(start, start + BLOCK)
+        features: dict[str, NDArray[Any]] = {name: inputs.features[name][rows] for name in predictor.features}
+        p = predictor.predict(features)
+        missing = {name: np.isnan(array[:, 0]) for name, array in features.items()}
+        for i, name in enumerate(inputs.ids[rows]):
+            valence = float(p.valence[i]) if predictor.has_valence else None
+            lacking = [feature_set for feature_set, is_missing in missing.items() if is_missing[i]]
+            yield Decided(name, p.emotion[i], valence, p.posterior[i], p.weights[i], lacking)
+
+
+def write_table(output: Path, predictor: Predictor, decided: Iterable[Decided]) -> Summary:
+    """Write the decisions as they come, one row each, into a file that is there whole or not at all."""
+    summary = Summary()
+    with new_file(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["utterance_id", *decision_header(predictor.classes, predictor.voices), "missing"])
+        for d in decided:
+            cells = decision_cells(d.emotion, d.valence, d.posterior, d.weights)
+            writer.writerow([d.id, *cells, " ".join(d.missing)])
+            summary.add(d)
+    return summary
+
+
+def show(console: Console, predictor: Predictor, summary: Summary) -> None:
+    """The first decisions as a table; of more, how many there are of each emotion."""
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    for column in ("utterance", "emotion", "probability", "valence", "most trusted branch"):
+        table.add_column(column, justify="right" if column in ("probability", "valence") else "left")
+    for d in summary.first:
+        voice = predictor.voices[int(d.weights.argmax())]
+        valence = "-" if d.valence is None else f"{d.valence:.2f}"
+        trusted = f"{escape(voice)} {d.weights.max():.2f}"
+        table.add_row(escape(d.id), escape(d.emotion), f"{d.posterior.max():.2f}", valence, trusted)
+    print_whole(table)
+    total = summary.emotions.total()
+    if total > SHOWN:
+        each = ", ".join(f"{name} {count:,}" for name, count in summary.emotions.most_common())
+        console.print(f"... and {total - SHOWN:,} more. All {total:,}: {each}", markup=False)
+    if summary.lacking:
+        console.print(f"note: {summary.lacking:,} of {total:,} utterances lack feature sets, see missing")
