@@ -87,8 +87,8 @@ def spelled_out(argument: str) -> str:
     """An argument as Hydra takes it.
 
     ``model=DIR`` is short for ``model.path=DIR``: it names a directory, and ``model.fold`` one of its folds,
-    but for Hydra both are keys of one group. A value that is a path which exists is quoted, because Hydra would
-    read the ``=`` and ``,`` in the names of a sweep's folders as its own.
+    but for Hydra both are keys of one group. A value that is a path which exists is quoted, because Hydra
+    would read the ``=`` and ``,`` in the names of a sweep's folders as its own.
     """
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-"):

@@ -189,15 +189,17 @@ FORMATS: dict[str, Format] = {"onnx": Onnx(), "torch": Torch()}
 
 
 def tidy(graph: Any) -> None:
-    """Take the paths of this machine's sources out of an ONNX graph, and give its inner values a prefix.
+    """Give the inner values of an ONNX graph a prefix, and take out the exporter's notes.
 
-    Without the prefix, a feature set with the name of an inner value, say ``linear``, breaks the graph.
+    Without the prefix, a feature set with the name of an inner value, say ``linear``, breaks the graph. The
+    notes are for debugging, and longer than a small network.
     """
-    for node in graph:
-        node.metadata_props.clear()
     inner = [v for node in graph for v in node.outputs if v not in graph.outputs]
-    for value in [*inner, *graph.initializers.values()]:
+    inner += graph.initializers.values()
+    for value in inner:
         value.name = PREFIX + str(value.name)
+    for part in (graph, *graph, *graph.inputs, *graph.outputs, *inner):
+        part.metadata_props.clear()
 
 
 def optional(package: str) -> Any:

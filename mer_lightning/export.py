@@ -144,13 +144,8 @@ def check_place(path: Path, kind: str) -> None:
 def trace(exported: Exported, predictor: Predictor) -> ExportedProgram:
     """The module as a program for any number of rows, without the paths of this machine's sources."""
     features = {name: torch.zeros(2, d) for name, d in predictor.features.items()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one fused operation that other runtimes do not know
-    try:
-        with quiet():
-            program = torch.export.export(exported, (features,), dynamic_shapes=batched(list(features)))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with quiet():
+        program = torch.export.export(exported, (features,), dynamic_shapes=batched(list(features)))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program

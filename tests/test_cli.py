@@ -219,5 +219,6 @@ def test_paths_need_no_quotes(tmp_path: Path) -> None:
     assert spelled_out(f"model={odd}").startswith("model.path='")
     parsed = OverridesParser.create().parse_override(spelled_out(f"report.runs={odd}"))
     assert parsed.value() == str(odd)
-    for untouched in ("pnao.rate=0.1,0.2", "data.levels=[a,b]", "-m", "+experiment=pnao", f"input={tmp_path}"):
+    unchanged = ("pnao.rate=0.1,0.2", "data.levels=[a,b]", "-m", "+experiment=pnao", f"input={tmp_path}")
+    for untouched in unchanged:
         assert spelled_out(untouched) == untouched

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -161,7 +162,7 @@ def test_a_torch_file_needs_torch_alone_and_tells_nothing_of_this_machine(
     assert_no_paths(path.read_bytes())
 
 
-def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     names = SYSTEMS["inner names"][0]
     systems = (
@@ -171,10 +172,8 @@ def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path, capfd: pytest.Cap
     predictor, path = made(*systems, ensemble="logit"), tmp_path / "model.onnx"
     predictor = replace(predictor, extractors={"linear": {"layer": 18}, "val_0": {}}, has_valence=False)
     export(predictor, {"data": "ravdess", "fold": None}, path, "onnx")
-    assert capfd.readouterr() == ("", "")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert capfd.readouterr() == ("", "")  # no advice of the runtime, either
     assert {i.name: i.shape for i in session.get_inputs()} == {
         name: ["batch", d] for name, d in predictor.features.items()
     }
@@ -197,6 +196,7 @@ def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path, capfd: pytest.Cap
     assert json.loads(metadata["extractors"]) == {"linear": {"layer": 18}}
     assert metadata["valence"] == "false"
     assert_no_paths(path.read_bytes())
+    assert b"pkg.torch" not in path.read_bytes()
     check_place(path, "onnx")  # may be written over: it is ours
 
 
@@ -265,25 +265,31 @@ def test_a_model_of_nan_is_not_written(tmp_path: Path) -> None:
 def test_outputs_of_another_shape_are_noticed(tmp_path: Path) -> None:
     predictor = made(*SYSTEMS["entropy"])
 
-    def columns(features: Arrays) -> Arrays:
+    def rows(features: Arrays) -> Arrays:
         found = dict(outputs_of(predictor, features))
-        return found | {"valence": found["valence"][:, None]}
+        return found | {"valence": found["valence"][None]}  # the difference would broadcast to zeros
 
     with pytest.raises(UserError, match="valence would differ"):
-        largest_difference(columns, predictor, Exported(predictor), tmp_path)
+        largest_difference(rows, predictor, Exported(predictor), tmp_path)
+
+
+def describe_only(path: Path, program: str) -> None:
+    """An archive that says whose export it is, and holds nothing else."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/extra/description.json", json.dumps({"program": program}))
 
 
 def test_a_file_that_computes_something_else_does_not_appear(
     exported: tuple[Predictor, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "model.pt2"
-    content = exported[1].read_bytes()
-    path.write_bytes(content)
+    path, content = tmp_path / "model.pt2", exported[1].read_bytes()
+    describe_only(path, "mer_lightning")
+    before = path.read_bytes()
     monkeypatch.setattr(Torch, "content", lambda *_: content)
     with pytest.raises(UserError, match="not written"):
         export(made(PRUNED, TRANSFORMER, seed=5), {}, path, "torch")
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
-    assert path.read_bytes() == content
+    assert path.read_bytes() == before
 
 
 def test_the_models_own_rounding_is_no_fault_of_a_file(tmp_path: Path) -> None:
@@ -302,6 +308,7 @@ def test_no_other_file_is_overwritten(exported: tuple[Predictor, Path], tmp_path
     (tmp_path / "folder.pt2").mkdir()
     (tmp_path / "text.pt2").write_text("mine")
     torch.save({"program": "mer_lightning"}, tmp_path / "archive.pt2")
+    describe_only(tmp_path / "other.pt2", "another program")
     (tmp_path / "empty.onnx").touch()
     (tmp_path / "text.onnx").write_text("mer_lightning")
     for path in tmp_path.iterdir():

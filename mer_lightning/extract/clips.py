@@ -47,8 +47,8 @@ def all_clips(path: Path) -> list[Clip]:
 def find_clips(path: Path, labels: Path | None = None) -> Found:
     """All clips below a folder, with their labels.
 
-    labels: a ``labels.csv`` or MERTools' ``.npz``; None: one of them beside the clips, where there is one; else
-    nothing is known of the clips, and all are in split ``train``.
+    labels: a ``labels.csv`` or MERTools' ``.npz``; None: one of them beside the clips, where there is one;
+    else nothing is known of the clips, and all are in split ``train``.
     Raises UserError if there is no clip, or if two have one name.
     """
     clips = all_clips(path)

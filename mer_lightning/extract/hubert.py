@@ -23,6 +23,7 @@ from mer_lightning.extract.settings import HubertConfig
 from mer_lightning.extract.weights import digest
 
 RATE = 16_000
+NO_BATCHES = ("cpu",)  # devices that one clip keeps busy: there padding only adds work, half as much again
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 REMEDY = (
     "give extract.hubert.model a HuBERT, wav2vec 2.0 or WavLM: a name on the hub, or a folder of transformers"
@@ -128,7 +129,7 @@ class Window(NamedTuple):
 
 
 class HubertEncoder:
-    """A model cut after the deepest layer asked for, over windows in batches of similar lengths."""
+    """A model cut after the deepest layer asked for, over windows, on a GPU in batches of similar lengths."""
 
     source: Source = "speech"
 
@@ -147,7 +148,7 @@ class HubertEncoder:
         # a group norm averages over time, padding too, so its convolutions see one clip at a time
         self._convolve_alone = model.config.feat_extract_norm == "group"
         # and a batch norm turns the zeros after a short clip into something else
-        alone = getattr(model.config, "conv_pos_batch_norm", False)
+        alone = getattr(model.config, "conv_pos_batch_norm", False) or model.device.type in NO_BATCHES
         self._batch = 0 if alone else settings.batch_seconds * RATE
         # WavLM's own way to call torch, about which its user can do nothing
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)

@@ -199,7 +199,6 @@ def _resampled(frames: Iterator[Any]) -> Iterator[NDArray[np.int16]]:
         if resampler is None or kind != taken:  # rarely, it changes half way
             yield from _chunks(resampler, None)
             resampler, taken = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE), kind
-        frame.pts = None  # gaps and jumps of the clock are no sound
         yield from _chunks(resampler, frame)
     yield from _chunks(resampler, None)
 

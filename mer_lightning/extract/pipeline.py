@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mer_lightning.description import check_extractors
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, all_clips
-from mer_lightning.extract.encoder import Encoder, Source
 from mer_lightning.extract.detectors import FaceDetector, make_detector
+from mer_lightning.extract.encoder import Encoder, Source
 from mer_lightning.extract.faces import read_faces
 from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
 from mer_lightning.extract.parts import Part, Record

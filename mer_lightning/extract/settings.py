@@ -15,7 +15,7 @@ class HubertConfig:
     revision: str | None  # commit of the hub's model
     layers: list[int]  # k: hidden_states[k], 0 being the embedding output; each is a feature set hubert_k
     window: float  # seconds; longer clips are encoded window by window
-    batch_seconds: float  # padded seconds of speech in one batch
+    batch_seconds: float  # on a GPU: padded seconds of speech in one batch; a CPU takes clips one by one
 
     def __post_init__(self) -> None:
         if not self.layers or min(self.layers) < 0 or len(set(self.layers)) != len(self.layers):
@@ -53,7 +53,7 @@ class FacesConfig:
     """Finding the face."""
 
     fps: float  # frames looked at per second of video
-    detector: str  # which detector, see faces.py
+    detector: str  # which detector, see detectors.py
     margin: float  # around the detected box, in shares of its size
 
     def __post_init__(self) -> None:

@@ -76,8 +76,8 @@ def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts, on_error: s
     for part in shown(pipeline.run(clips), len(clips)):
         if part.failure and on_error == "stop":
             raise UserError(
-                f"clip {part.id}: {part.failure}; mend or remove it and run the same command again, or list such "
-                "clips and go on with extract.on_error=report"
+                f"clip {part.id}: {part.failure}; mend or remove it and run the same command again, or have "
+                "such clips listed and left out with extract.on_error=report"
             )
         parts.write(part)
 
@@ -112,8 +112,8 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
     features = gather(good)
     if lacking := sorted(pipeline.provenance.keys() - features.keys()):
         raise UserError(
-            f"no clip has {lacking[0]}: leave {lacking[0].partition('_')[0]} out of extract.features, with another "
-            f"output or without {Parts(store).path}"
+            f"no clip has {lacking[0]}: leave {lacking[0].partition('_')[0]} out of extract.features, and "
+            f"remove {Parts(store).path} or give another output"
         )
     source = {name: e.source for e in pipeline.encoders for name in e.provenance}
     return Corpus(

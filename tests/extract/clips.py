@@ -11,6 +11,8 @@ import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
 
+from mer_lightning.extract.media import SAMPLE_RATE, Speech, Unreadable, duration, read_frames, read_speech
+
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="the sample clips are not on this machine")
 
@@ -52,10 +54,10 @@ def write_clip(
     """
     with av.open(str(path), "w", options=options) as container:
         packets = []
-        if frames is not None:
-            packets += _video(container, frames, codec, fps, times)
         if sound is not None:
             packets += _audio(container, sound, sound_codec, rate)
+        if frames is not None:
+            packets += _video(container, frames, codec, fps, times)
         if picture is not None:
             cover = _video(container, [picture], "png", 25, None)
             cover[0].stream.disposition = Disposition.attached_pic
@@ -101,3 +103,31 @@ def turn(path: Path, degrees: int) -> Path:
     data[at : at + 36] = matrix.astype(">i4").tobytes()
     path.write_bytes(data)
     return path
+
+
+def heard(path: Path) -> Speech:
+    speech = read_speech(path)
+    assert speech is not None
+    assert speech.samples.dtype == np.float32
+    return speech
+
+
+def pitch(samples: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(spectrum.argmax() * SAMPLE_RATE / len(samples))
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Root mean square, without the ends, where codecs fade in and out."""
+    return float(np.sqrt(np.mean(np.square(samples[1600:-1600]))))
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(Unreadable) as caught:
+        read_speech(path)
+    with pytest.raises(Unreadable) as again:
+        list(read_frames(path, 5))
+    assert str(caught.value) == str(again.value)
+    assert "\n" not in str(caught.value)
+    assert duration(path) is None
+    return str(caught.value)

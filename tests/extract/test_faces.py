@@ -90,6 +90,12 @@ def test_a_long_clip_is_thinned_out_evenly() -> None:
     assert red(track.crops) == [i % 256 for i in range(0, 1000, 8)]
 
 
+def test_only_the_largest_of_a_crowd_are_followed() -> None:
+    follower = Follower(0.0)
+    follower.look(np.zeros((100, 200, 3), np.uint8), [box(15 * i, 0, 5 + i) for i in range(13)])
+    assert sorted(track.box.width for track in follower._tracks) == list(range(10, 18))
+
+
 def test_memory_is_bounded_however_many_faces_pass() -> None:
     follower = Follower(0.0)
     for i in range(300):

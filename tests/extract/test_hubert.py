@@ -60,6 +60,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: save(root / kind, kind) for kind in KINDS}
 
 
+@pytest.fixture(autouse=True)
+def _batched_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mer_lightning.extract.hubert.NO_BATCHES", ())
+
+
 def encoder(folder: Path | str, layers: list[int], dtype: torch.dtype = torch.float32, **change: Any) -> Any:
     settings = {"revision": None, "window": 30.0, "batch_seconds": 120.0} | change
     return make(HubertConfig(model=str(folder), layers=layers, **settings), torch.device("cpu"), dtype)
@@ -189,6 +194,10 @@ def test_one_pass_through_the_layers_needed_and_nothing_stays(
     monkeypatch.setattr(type(layers[0]), "forward", counted)
     made.encode(speech(0.5, 0.6, 1.0))
     assert passes == [3, 3, 3]
+    monkeypatch.setattr("mer_lightning.extract.hubert.NO_BATCHES", ("cpu",))
+    passes.clear()
+    encoder(folders["hubert-large"], [1]).encode(speech(0.5, 0.6, 1.0))
+    assert passes == [1, 1, 1]
     assert not made._model.training
     assert not any(layer._forward_pre_hooks for layer in layers)
 

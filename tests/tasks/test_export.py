@@ -1,6 +1,8 @@
 """``task=export`` from a finished run to a file and what the terminal says of it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,18 +59,22 @@ def test_one_fold_becomes_a_torch_file(
     assert (origin["experiment"], origin["data"], origin["fold"]) == ("pnao", "data", 1)
 
 
-def test_all_folds_become_an_onnx_file(
-    finished: RunDirectory, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_all_folds_become_an_onnx_file_without_a_word_of_the_exporters(
+    finished: RunDirectory, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
     path = tmp_path / "model.onnx"
-    exported(f"model={finished.model}", f"output={path}")
-    shown = capfd.readouterr()
-    assert shown.err == ""
+    command = ["-m", "mer_lightning", "task=export", f"model={finished.model}", "output=model.onnx"]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["inputs", "outputs", "file", "check"]
+    assert str(path) in lines[2]
     features = features_of(finished)
     expected = load(finished.path).predict(features)
     scope = {"features": features}
-    exec("\n".join(line.strip() for line in shown.out.splitlines()[5:]), scope)
+    exec("\n".join(line.strip() for line in lines[5:]), scope)
     np.testing.assert_allclose(scope["posterior"], expected.posterior, atol=1e-5)
     np.testing.assert_allclose(scope["valence"], expected.valence, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scope["weights"], expected.weights, atol=1e-5)

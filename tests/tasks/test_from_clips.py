@@ -132,7 +132,8 @@ def test_from_clips_to_a_prediction_of_a_new_one(store: Path, models: Models, tm
         assert float(row[key]) == pytest.approx(float(known[key]), abs=1e-4)
 
     other = test_hubert.save(tmp_path / "other", "wav2vec2-large")
-    with pytest.raises(UserError, match=r"the model needs hubert_1 with model .hubert., weights .*this extraction has model .other., weights"):
+    mismatch = r"the model needs hubert_1 with model .hubert., weights .*this extraction has model .other."
+    with pytest.raises(UserError, match=mismatch):
         predict.run(composed(*settings, *models.overrides, f"extract.hubert.model={other}"), run)
 
 
