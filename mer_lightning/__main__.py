@@ -53,11 +53,11 @@ def remove_empty(path: Path) -> None:
     Folders older than this process are the user's; the current one and those above it are, too.
     """
     for folder in (path, *path.parents):
-        if folder in (Path.cwd(), *Path.cwd().parents) or folder.stat().st_ctime < STARTED - 1:
-            return
         try:
+            if folder in (Path.cwd(), *Path.cwd().parents) or folder.stat().st_ctime < STARTED - 1:
+                return
             folder.rmdir()
-        except OSError:  # not empty
+        except OSError:  # not empty, or another process that began in the same second was quicker
             return
 
 

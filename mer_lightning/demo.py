@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mer_lightning.config import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import MEDIA, all_clips
-from mer_lightning.extract.media import Unreadable, duration
+from mer_lightning.extract.media import duration
 from mer_lightning.extract.pipeline import Decoder, Pipeline, gather
 from mer_lightning.predict import Predictor
 
@@ -39,14 +39,12 @@ class Explainer:
 
     def __call__(self, path: Path) -> Explanation:
         """Decide on a clip. UserError for one that is too large or long, or cannot be read."""
-        try:
-            self.refuse_too_much(path)
-        except Unreadable as error:
-            raise UserError(f"this clip cannot be used: {error}") from error
+        self.refuse_too_much(path)
         clip = all_clips(path)[0]
         decoded = Decoder(self.pipeline.sources, self.pipeline.settings.faces)(clip)
         if decoded.failure:
             raise UserError(f"this clip cannot be used: {decoded.failure}")
+        self.refuse_too_long(decoded.record.seconds)  # a header need not say, nor be right
         features = gather(self.pipeline.encode([decoded]))
         lacking = {
             name: np.full((1, dimension), np.nan, np.float32)
@@ -71,8 +69,11 @@ class Explainer:
             raise UserError(
                 f"this clip has {megabytes:.1f} MB; at most {self.limits.max_megabytes:g} MB are taken"
             )
-        seconds = duration(path)
-        if seconds is not None and seconds > self.limits.max_seconds:
+        self.refuse_too_long(duration(path) or 0)
+
+    def refuse_too_long(self, seconds: float) -> None:
+        """A UserError for a clip of more than ``max_seconds``."""
+        if seconds > self.limits.max_seconds:
             raise UserError(
                 f"this clip lasts {seconds:.1f} s; at most {self.limits.max_seconds:g} s are taken"
             )
@@ -93,7 +94,7 @@ def page(explain: Callable[[Path], Explanation]) -> Any:
         valence = "not known to this model" if found.valence is None else f"{found.valence:+.2f}"
         return found.posterior, valence, found.weights, found.crops, "; ".join(found.notes)
 
-    with gr.Blocks(title="mer_lightning", analytics_enabled=False) as blocks:
+    with gr.Blocks(title="mer_lightning", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.Markdown("# Emotion of a clip\nSpeech and face of one person; nothing leaves this machine.")
         with gr.Row():
             with gr.Column():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -19,18 +19,24 @@ UNFINISHED = ".unfinished"  # how temporary names end
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then moved."""
-    with new_file(path) as file:
-        file.write(text)
+    """Write a file, UTF-8, whole or not at all: to a temporary name beside it, then moved."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for any content."""
+    with new_file(path, "wb") as file:
+        file.write(content)
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[TextIO]:
-    """A temporary file beside ``path``, UTF-8, that takes its name when the block ends well."""
+def new_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A temporary file beside ``path``, UTF-8 or (``wb``) bytes; it takes its name if the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
             yield file
         Path(temporary).chmod(0o644)
         os.replace(temporary, path)  # noqa: PTH105  (replaces on every platform)
@@ -41,7 +47,7 @@ def new_file(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its name when the block ends well."""
+    """A temporary folder beside ``path`` which takes its name if the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}.", path.parent))
     try:

@@ -1,7 +1,5 @@
 """The feature store: a corpus in one folder, checked by digests and mapped where it is large."""
 
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from mer_lightning.data.manifest import FeatureEntry, Manifest, read_manifest, w
 from mer_lightning.data.places import data_root, require_sets
 from mer_lightning.data.tensorfile import TENSOR, map_tensor, sha256
 from mer_lightning.errors import UserError
+from mer_lightning.run_directory import new_folder
 
 LABELS = "labels.csv"
 GIGABYTE = 1e9
@@ -48,17 +47,13 @@ def write_store(
     root = root.expanduser().absolute()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root}: exists already; give output= a new folder, or remove this one first")
-    draft = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}")
     try:
-        draft.mkdir(parents=True)
-        _write(corpus, draft, corpus.extractors if extractors is None else extractors)
-        for name, text in (tables or {}).items():
-            (draft / name).write_text(text, encoding="utf-8", newline="")
-        draft.replace(root)
+        with new_folder(root) as draft:
+            _write(corpus, draft, corpus.extractors if extractors is None else extractors)
+            for name, text in (tables or {}).items():
+                (draft / name).write_text(text, encoding="utf-8", newline="")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{root}: the store cannot be written ({brief(error)})") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return root
 
 

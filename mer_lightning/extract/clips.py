@@ -13,9 +13,10 @@ from mer_lightning.errors import UserError
 LABEL_FILES = ("labels.csv", "label-6way.npz")
 # By suffix, so that labels, transcripts and pictures beside the clips are no clips.
 MEDIA = (
-    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".avi", ".flac", ".flv", ".gif", ".m4a", ".m4v", ".mkv", ".mov",
-    ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wma",
-    ".wmv",
+    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".dv", ".f4v",
+    ".flac", ".flv", ".gif", ".m2ts", ".m4a", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".mxf", ".oga", ".ogg", ".ogv", ".opus", ".rm", ".ts", ".vob", ".wav", ".webm", ".wma", ".wmv",
+    ".wv",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mer_lightning.data.tensorfile import sha256
 from mer_lightning.errors import UserError, reading
 from mer_lightning.extract.media import Frame
 from mer_lightning.extract.optional import optional
@@ -55,6 +56,12 @@ def make_detector(name: str) -> FaceDetector:
     if name.endswith(".onnx"):
         return YuNet(Path(name).expanduser())
     raise UserError(f"extract.faces.detector={name}: expected hog, or the path of a YuNet's .onnx file")
+
+
+def detector_name(name: str) -> str:
+    """The detector's name in provenance: of a file, with a digest of its content."""
+    path = Path(name).expanduser()
+    return f"{path.name} {sha256(path)[:16]}" if path.is_file() else name
 
 
 class Hog:

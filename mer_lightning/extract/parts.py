@@ -4,22 +4,25 @@ A clip's file is there whole or not at all, so a killed extraction goes on where
 many machines can work towards one store.
 """
 
+import csv
 import hashlib
+import io
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mer_lightning.errors import UserError, reading
+from mer_lightning.extract.clips import Clip
 from mer_lightning.extract.encoder import Features
-from mer_lightning.run_directory import UNFINISHED, write_text
+from mer_lightning.run_directory import UNFINISHED, write_bytes, write_text
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,21 @@ class Part:
 
 
 class Parts:
-    """The folder ``STORE.parts``."""
+    """The folder ``STORE.parts``. An outcome counts for the clip as it was: one that changed is done anew."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, clips: Iterable[Clip]) -> None:
         self.path = store.with_name(f"{store.name}.parts")
+        self._names = {clip.id: _name(clip) for clip in clips}
 
-    @property
-    def lock(self) -> Path:
-        """Held by the process that makes the store."""
-        return self.path / ".lock"
+    def lock(self, name: str) -> FileLock:
+        """Held by a process at work; never waits."""
+        return FileLock(self.path / f".{name}.lock", timeout=0)
 
     def begin(self, provenance: Mapping[str, Mapping[str, Any]]) -> None:
         """Note how the features are made. UserError if the parts there were made in another way."""
-        file = self.path / "provenance.json"
-        if file.is_file():
-            with reading(file, f"remove {self.path} to start again"):
-                theirs = json.loads(file.read_text(encoding="utf-8"))
+        if self._provenance.is_file():
+            with reading(self._provenance, f"remove {self.path} to start again"):
+                theirs = json.loads(self._provenance.read_text(encoding="utf-8"))
             if theirs != provenance:
                 raise UserError(
                     f"{self.path}: unfinished, with {differing(theirs, provenance)}; continue with the same "
@@ -66,7 +68,7 @@ class Parts:
                 )
         else:
             try:
-                write_text(file, json.dumps(provenance, indent=1, ensure_ascii=False))
+                write_text(self._provenance, json.dumps(provenance, indent=1, ensure_ascii=False))
             except OSError as error:
                 raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
 
@@ -84,42 +86,46 @@ class Parts:
             write_text(self._failed(part.id), json.dumps({"id": part.id, "reason": part.failure}))
             return
         record = {"id": part.id, "record": asdict(part.record), "digest": _digest(part.features)}
-        handle, temporary = tempfile.mkstemp(UNFINISHED, ".part.", self.path)
-        os.close(handle)
-        try:
-            save_file(part.features, temporary, {"part": json.dumps(record)})
-            os.replace(temporary, self._file(part.id))  # noqa: PTH105
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes(self._file(part.id), save(part.features, {"part": json.dumps(record)}))
         self._failed(part.id).unlink(missing_ok=True)
 
     def read(self, clip: str) -> Part:
         """A clip's outcome. UserError if its file is damaged, or is not there."""
-        if not self.has(clip):
-            with reading(self._failed(clip), "run the same command again"):
-                return Part(
-                    clip, Record(), {}, str(json.loads(self._failed(clip).read_text("utf-8"))["reason"])
-                )
-        path = self._file(clip)
-        with reading(path, "remove it, and run the same command again"), safe_open(path, "numpy") as file:
-            about = json.loads(file.metadata()["part"])
-            features = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        path = self._file(clip) if self.has(clip) else self._failed(clip)
+        with reading(path, "remove it, and run the same command again"):
+            if path == self._failed(clip):
+                return Part(clip, Record(), {}, str(json.loads(path.read_text(encoding="utf-8"))["reason"]))
+            with safe_open(path, "numpy") as file:
+                about = json.loads(file.metadata()["part"])
+                features = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if about["id"] != clip or about["digest"] != _digest(features):
                 raise ValueError("its content does not match its digest")
             return Part(clip, Record(**about["record"]), features)
 
     def remove(self) -> None:
-        """All of it, once the store is there."""
-        for file in self.path.iterdir():
-            if file != self.lock:
-                file.unlink()
+        """What this program wrote there, when the store is made; the folder too, if nothing else is in it."""
+        for pattern in (
+            "*.safetensors",
+            "*.failed.json",
+            self._provenance.name,
+            f".*{UNFINISHED}",
+            ".*.lock",
+        ):
+            for file in self.path.glob(pattern):
+                with suppress(OSError):  # another process may be at it, too
+                    file.unlink()
+        with suppress(OSError):
+            self.path.rmdir()
+
+    @property
+    def _provenance(self) -> Path:
+        return self.path / "provenance.json"
 
     def _file(self, clip: str) -> Path:
-        return self.path / f"{_name(clip)}.safetensors"
+        return self.path / f"{self._names[clip]}.safetensors"
 
     def _failed(self, clip: str) -> Path:
-        return self.path / f"{_name(clip)}.failed.json"
+        return self.path / f"{self._names[clip]}.failed.json"
 
 
 def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
@@ -134,8 +140,11 @@ def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return "other settings"
 
 
-def _name(clip: str) -> str:
-    return hashlib.sha256(clip.encode()).hexdigest()[:32]  # ids may be longer than file names
+def _name(clip: Clip) -> str:
+    """Of a clip's file here: ids may be longer than file names, and a clip may be replaced by another."""
+    about = clip.path.stat()
+    key = f"{clip.id}\0{about.st_size}\0{about.st_mtime_ns}"
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _digest(features: Features) -> str:
@@ -144,3 +153,10 @@ def _digest(features: Features) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(features[name]).data)
     return digest.hexdigest()
+
+
+def failures_csv(failed: Iterable[tuple[str, str]]) -> str:
+    """``utterance_id,reason`` of clips that could not be used."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("utterance_id", "reason"), *failed])
+    return text.getvalue()

@@ -1,6 +1,7 @@
 """Clips in, features out: decoded in threads a batch ahead, encoded together, one outcome per clip."""
 
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.data.arrays import brief
 from mer_lightning.description import check_extractors
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, all_clips
-from mer_lightning.extract.detectors import FaceDetector, make_detector
+from mer_lightning.extract.detectors import FaceDetector, detector_name, make_detector
 from mer_lightning.extract.encoder import Encoder, Source
 from mer_lightning.extract.faces import read_faces
 from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
@@ -44,9 +46,7 @@ class Decoder:
         self.sources, self.settings = sources, settings
         self._of_thread = threading.local()  # detectors are not made for two threads at a time
         if "faces" in sources:
-            make_detector(
-                settings.detector
-            )  # a detector that cannot be made is known before any clip is read
+            make_detector(settings.detector)  # one that cannot be made is known before any clip is read
 
     def __call__(self, clip: Clip) -> Decoded:
         """Decode what the encoders need."""
@@ -64,8 +64,8 @@ class Decoder:
                     inputs["faces"] = faces.crops
         except Unreadable as error:
             return Decoded(clip.id, failure=str(error))
-        except OSError as error:
-            return Decoded(clip.id, failure=error.strerror or str(error))
+        except Exception as error:  # whatever strangers' files make of the libraries: one clip is not all
+            return Decoded(clip.id, failure=f"cannot be read: {brief(error)}")
         for source in sorted(self.sources - inputs.keys()):
             record = noted(record, MISSING[source])
         return Decoded(clip.id, record, inputs, "" if inputs else ", ".join(record.notes))
@@ -99,7 +99,7 @@ class Pipeline:
         faces = self.settings.faces
         before: dict[Source, dict[str, Any]] = {
             "speech": {"sample_rate": SAMPLE_RATE},
-            "faces": {"fps": faces.fps, "detector": Path(faces.detector).name, "margin": faces.margin},
+            "faces": {"fps": faces.fps, "detector": detector_name(faces.detector), "margin": faces.margin},
         }
         return {
             name: made | before[encoder.source]
@@ -107,8 +107,8 @@ class Pipeline:
             for name, made in encoder.provenance.items()
         }
 
-    def run(self, clips: Sequence[Clip]) -> Iterator[Part]:
-        """The outcome of each clip, in order; ``settings.clips`` of them are encoded together.
+    def run(self, clips: Sequence[Clip]) -> Iterator[list[Part]]:
+        """The outcomes of all clips, in order; ``settings.clips`` of them are encoded and come together.
 
         At any time no more than two such batches are in memory.
         """
@@ -126,19 +126,12 @@ class Pipeline:
                     if not waiting:
                         return
                     batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
-                    yield from self.encode(batch)
+                    yield self.encode(batch)
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def encode(self, batch: Sequence[Decoded]) -> list[Part]:
-        """The features of decoded clips; under ``missing=exclude`` a clip that lacks something fails."""
-        if self.settings.missing == "exclude":
-            batch = [
-                d
-                if d.inputs.keys() >= self.sources
-                else replace(d, failure=d.failure or ", ".join(d.record.notes))
-                for d in batch
-            ]
+        """The features of decoded clips. One whose features are not finite fails."""
         parts = {d.id: Part(d.id, d.record, {}, d.failure) for d in batch}
         good = [d for d in batch if not d.failure]
         for encoder in self.encoders:
@@ -146,7 +139,21 @@ class Pipeline:
             made = encoder.encode([d.inputs[encoder.source] for d in able]) if able else []
             for d, features in zip(able, made, strict=True):
                 parts[d.id].features.update(features)
-        return list(parts.values())
+        return [finite(part) for part in parts.values()]
+
+
+def finite(part: Part) -> Part:
+    """The same part, or a failure if any of its features is NaN or infinite."""
+    bad = [name for name, row in part.features.items() if not np.isfinite(row).all()]
+    return Part(part.id, part.record, {}, f"{bad[0]} became NaN or infinite") if bad else part
+
+
+def judged(part: Part, missing: str) -> Part:
+    """The same part; under ``missing=exclude``, a failure if it lacks speech or a face."""
+    lacking = [note for note in part.record.notes if note in MISSING.values()]
+    if missing == "exclude" and lacking and not part.failure:
+        return Part(part.id, part.record, {}, ", ".join(lacking))
+    return part
 
 
 class Extracted(NamedTuple):
@@ -155,7 +162,6 @@ class Extracted(NamedTuple):
     ids: list[str]
     features: dict[str, NDArray[np.float32]]  # feature set -> (N, D); a wholly NaN row: missing
     failures: list[tuple[str, str]]  # clip, reason
-    parts: list[Part]
 
 
 def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
@@ -177,6 +183,11 @@ def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfi
     """
     settings = as_needed(needed, settings)
     pipeline = Pipeline(make_encoders(settings), settings)
+    if lacking := [name for name in needed if name not in pipeline.provenance]:
+        raise UserError(
+            f"the model needs the feature set {lacking[0]!r}; of a clip there can be made: "
+            f"{', '.join(pipeline.provenance)}; give features as input instead"
+        )
     check_extractors(needed, pipeline.provenance, "this extraction")
     return pipeline
 
@@ -194,16 +205,19 @@ def features_of_clips(
     failures = [(part.id, part.failure) for part in outcomes if part.failure]
     if not parts:
         raise UserError(f"{path}: no clip could be read; the first: {failures[0][0]}: {failures[0][1]}")
-    return Extracted([part.id for part in parts], gather(parts), failures, parts)
+    return Extracted([part.id for part in parts], gather(parts), failures)
 
 
 def as_needed(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> ExtractConfig:
     """The settings with the layers, windows and faces by which a model's features were made."""
-    changes: dict[str, Any] = {"features": encoders_of(list(needed)), "missing": "zeros"}
+    hubert, faces = settings.hubert, settings.faces
+    layers = {int(m[1]) for name in needed if (m := re.fullmatch(r"hubert_(\d{1,4})", name))}
+    if layers:
+        hubert = replace(hubert, layers=sorted(layers))
     for made in needed.values():
-        if "layer" in made:
-            layers = sorted(int(m["layer"]) for m in needed.values() if "layer" in m)
-            changes["hubert"] = replace(settings.hubert, layers=layers, window=float(made["window"]))
-        if "fps" in made and made["detector"] == Path(settings.faces.detector).name:
-            changes["faces"] = replace(settings.faces, fps=float(made["fps"]), margin=float(made["margin"]))
-    return replace(settings, **changes)
+        if isinstance(window := made.get("window"), int | float):
+            hubert = replace(hubert, window=float(window))
+        if isinstance(fps := made.get("fps"), int | float):
+            margin = made.get("margin", faces.margin)
+            faces = replace(faces, fps=float(fps), margin=float(margin))
+    return replace(settings, features=encoders_of(list(needed)), hubert=hubert, faces=faces)

@@ -1,7 +1,8 @@
 """How far an extraction is: a bar on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -28,25 +29,24 @@ class Speed(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.1f} clips/s")
 
 
-def shown(parts: Iterable[Part], total: int) -> Iterator[Part]:
-    """The same parts, while it is shown how many of ``total`` there were."""
+def shown(batches: Iterable[Sequence[Part]], total: int) -> Iterator[Part]:
+    """The parts of all batches, while it is shown how many of ``total`` there were."""
     console = Console(soft_wrap=True, highlight=False)
     columns = (
         TextColumn("clips"), BarColumn(bar_width=32), MofNCompleteColumn(), Speed(),
         TextColumn("time left"), TimeRemainingColumn(), TextColumn("{task.fields[failed]}"),
     )  # fmt: skip
     began = said = time.monotonic()
-    failed = 0
+    done = failed = 0
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, failed="")
-        for done, part in enumerate(parts, 1):
-            failed += bool(part.failure)
+        for batch in batches:
+            done += len(batch)
+            failed += sum(bool(part.failure) for part in batch)
             bar.update(task, completed=done, failed=f"{failed} failed" if failed else "")
             if not console.is_terminal and time.monotonic() - said > EVERY:
                 said = time.monotonic()
                 speed = done / (said - began)
-                left = (total - done) / speed
-                console.print(
-                    f"{done} of {total} clips, {speed:.1f} clips/s, {left:.0f} s left, {failed} failed"
-                )
-            yield part
+                left = timedelta(seconds=round((total - done) / speed))
+                console.print(f"{done} of {total} clips, {speed:.2f} clips/s, {left} left, {failed} failed")
+            yield from batch

@@ -88,6 +88,8 @@ class ExtractConfig:
             raise UserError(
                 "extract.features is empty: name at least one, extract.features=[hubert,manet,resnet]"
             )
+        if len(set(self.features)) < len(self.features):
+            raise UserError(f"extract.features={self.features}: names one twice")
         self.part()
 
     def part(self) -> tuple[int, int]:

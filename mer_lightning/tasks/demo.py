@@ -22,9 +22,6 @@ def run(config: Config, directory: RunDirectory) -> None:
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     demo = config.demo
     blocks = page(Explainer(predictor, pipeline_for(needed, config.extract), demo))
-    Console(soft_wrap=True).print(
-        f"serving on http://{demo.host}:{demo.port} - stop it with Ctrl-C", markup=False
-    )
     fonts = ["system-ui", "sans-serif"]  # none from elsewhere: the page works without a network
     try:
         blocks.launch(
@@ -32,10 +29,17 @@ def run(config: Config, directory: RunDirectory) -> None:
             server_port=demo.port,
             share=False,
             quiet=True,
+            prevent_thread_lock=True,
             max_file_size=f"{int(demo.max_megabytes * 1e6)}b",
             enable_monitoring=False,
             theme=gr.themes.Default(font=fonts, font_mono=["monospace"]),
             footer_links=[],
         )
     except OSError as error:
-        raise UserError(f"demo.port={demo.port}: {error}") from error
+        raise UserError(
+            f"demo.port={demo.port} on {demo.host} cannot be had; give another demo.port"
+        ) from error
+    Console(soft_wrap=True).print(
+        f"serving on http://{demo.host}:{demo.port}, stop it with Ctrl-C", markup=False
+    )
+    blocks.block_thread()

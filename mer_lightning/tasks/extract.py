@@ -2,10 +2,11 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from mer_lightning.config import Config
@@ -14,8 +15,8 @@ from mer_lightning.data.manifest import FILE as MANIFEST
 from mer_lightning.data.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
-from mer_lightning.extract.parts import Part, Parts
-from mer_lightning.extract.pipeline import Pipeline, gather
+from mer_lightning.extract.parts import Part, Parts, failures_csv
+from mer_lightning.extract.pipeline import Pipeline, gather, judged
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.results import splits_line
@@ -29,25 +30,30 @@ def run(config: Config, directory: RunDirectory) -> None:
     """Extract what is not extracted yet; when every clip has been tried, write the store."""
     store = Path(str(config.output)).expanduser().absolute()
     console = Console(soft_wrap=True, highlight=False)
+    settings = config.extract
+    labels = Path(settings.labels).expanduser() if settings.labels else None
+    found = find_clips(Path(str(config.input)).expanduser(), labels)
+    parts = Parts(store, found.clips)
     if (store / MANIFEST).is_file():
+        parts.remove()  # a kill may have left them
         console.print(f"{store}: finished already; give another output, or remove it first", markup=False)
         return
-    if store.exists():
+    if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise UserError(f"{store}: exists and is no feature store; give output= a new folder")
-    labels = config.extract.labels and Path(config.extract.labels).expanduser()
-    found = find_clips(Path(str(config.input)).expanduser(), labels or None)
-    part, count = config.extract.part()
+    part, count = settings.part()
     mine = in_shard(found.clips, part, count)
-    pipeline = Pipeline(make_encoders(config.extract), config.extract)
-    parts = Parts(store)
+    pipeline = Pipeline(make_encoders(settings), settings)
     parts.begin(pipeline.provenance)
     announce(console, found, mine, parts)
     try:
-        extract(pipeline, [c for c in mine if not parts.has(c.id)], parts, config.extract.on_error)
+        with parts.lock(f"shard_{part}_{count}"):
+            extract(pipeline, [c for c in mine if not parts.has(c.id)], parts)
+    except Timeout as error:
+        raise UserError(f"{store}: another process is extracting the same clips; wait for it") from error
     except KeyboardInterrupt:
         console.print("interrupted; the finished clips are kept. The same command goes on from here")
         raise
-    if all(parts.tried(c.id) for c in found.clips):
+    if (store / MANIFEST).is_file() or all(parts.tried(c.id) for c in found.clips):
         finish(console, pipeline, found, parts, store)
     else:
         left = sum(not parts.tried(c.id) for c in found.clips)
@@ -71,12 +77,14 @@ def announce(console: Console, found: Found, mine: Sequence[Clip], parts: Parts)
             )
 
 
-def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts, on_error: str) -> None:
+def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts) -> None:
     """Every clip's outcome into its file. UserError for the first that fails, under ``on_error=stop``."""
+    settings = pipeline.settings
     for part in shown(pipeline.run(clips), len(clips)):
-        if part.failure and on_error == "stop":
+        failure = judged(part, settings.missing).failure
+        if failure and settings.on_error == "stop":
             raise UserError(
-                f"clip {part.id}: {part.failure}; mend or remove it and run the same command again, or have "
+                f"clip {part.id}: {failure}; mend or remove it and run the same command again, or have "
                 "such clips listed and left out with extract.on_error=report"
             )
         parts.write(part)
@@ -85,21 +93,21 @@ def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts, on_error: s
 def finish(console: Console, pipeline: Pipeline, found: Found, parts: Parts, store: Path) -> None:
     """The store of all shards' parts, made by whichever process comes first, and what is in it."""
     try:
-        with FileLock(parts.lock, timeout=0):
+        with parts.lock("store"):
             if (store / MANIFEST).is_file():
+                console.print(f"{store}: another process made it", markup=False)
                 return
-            everything = [parts.read(c.id) for c in found.clips]
+            missing = pipeline.settings.missing
+            everything = [judged(parts.read(c.id), missing) for c in found.clips]
             corpus = corpus_of(found, everything, pipeline, store)
             failed = [(p.id, p.failure) for p in everything if p.failure]
             failed += [(name, "no clip of this name") for name in found.without_clip]
             tables = {FAILURES: failures_csv(failed), CLIPS: clips_csv(everything)}
             write_store(corpus, store, pipeline.provenance, tables)
-            parts.remove()
     except Timeout:
         console.print("another process is making the store", markup=False)
         return
-    parts.lock.unlink(missing_ok=True)
-    parts.path.rmdir()
+    parts.remove()
     summarise(console, corpus, everything, failed, store)
 
 
@@ -108,12 +116,14 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
     known: dict[str, Utterance] = {c.id: c.utterance for c in found.clips}
     good = [part for part in parts if not part.failure]
     if not good:
-        raise UserError(f"no clip could be extracted; the first: {parts[0].id}: {parts[0].failure}")
+        reasons = Counter(part.failure for part in parts).most_common(3)
+        listed = "; ".join(f"{count} times {reason}" for reason, count in reasons)
+        raise UserError(f"none of the {len(parts)} clips for {store} could be used: {listed}; mend the clips")
     features = gather(good)
     if lacking := sorted(pipeline.provenance.keys() - features.keys()):
         raise UserError(
             f"no clip has {lacking[0]}: leave {lacking[0].partition('_')[0]} out of extract.features, and "
-            f"remove {Parts(store).path} or give another output"
+            "give another output"
         )
     source = {name: e.source for e in pipeline.encoders for name in e.provenance}
     return Corpus(
@@ -124,13 +134,6 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
         shared=tuple(name for name in pipeline.provenance if source[name] == "faces"),
         classes=tuple(sorted({u.emotion for u in known.values()} - {""})),
     )
-
-
-def failures_csv(failed: Sequence[tuple[str, str]]) -> str:
-    """``utterance_id,reason``."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("utterance_id", "reason"), *failed])
-    return text.getvalue()
 
 
 def clips_csv(parts: Sequence[Part]) -> str:

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,10 @@ from mer_lightning.data.inputs import Inputs, inputs_of_folder, inputs_of_store,
 from mer_lightning.description import check_extractors
 from mer_lightning.display import print_whole
 from mer_lightning.errors import UserError
+from mer_lightning.extract.parts import failures_csv
 from mer_lightning.predict import Predictor, load
 from mer_lightning.results import decision_cells, decision_header
-from mer_lightning.run_directory import RunDirectory, new_file
+from mer_lightning.run_directory import RunDirectory, new_file, write_text
 
 BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
 SHOWN = 20  # utterances, or clips that failed, on the screen
@@ -116,16 +117,30 @@ def inputs_of_clips(path: Path, predictor: Predictor, config: Config, console: C
 
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     extracted = features_of_clips(path, needed, config.extract)
-    for clip, reason in extracted.failures[:SHOWN]:
-        console.print(f"failed: {clip}: {reason}", markup=False)
-    if len(extracted.failures) > SHOWN:
-        console.print(f"{len(extracted.failures)} clips failed")
+    report_failures(extracted.failures, config, console)
     n = len(extracted.ids)
     features = {  # a set that no clip has is missing in all of them
         name: extracted.features.get(name, np.full((n, dimension), np.nan, dtype=np.float32))
         for name, dimension in predictor.features.items()
     }
     return Inputs(extracted.ids, features, {})
+
+
+def report_failures(failed: Sequence[tuple[str, str]], config: Config, console: Console) -> None:
+    """Name the clips that could not be used: the first on the screen, all in a file beside the output.
+
+    Raises UserError for the first, under ``extract.on_error=stop``.
+    """
+    if not failed:
+        return
+    if config.extract.on_error == "stop":
+        raise UserError(f"clip {failed[0][0]}: {failed[0][1]}; mend or remove it")
+    for clip, reason in failed[:SHOWN]:
+        console.print(f"failed: {clip}: {reason}", markup=False)
+    output = Path(str(config.output)).expanduser()
+    listed = output.with_name(f"{output.stem}.failures.csv")
+    write_text(listed, failures_csv(failed))
+    console.print(f"{len(failed)} clips failed, listed in {listed}", markup=False)
 
 
 def decisions(predictor: Predictor, inputs: Inputs) -> Iterator[Decided]:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract import pipeline as module
-from mer_lightning.extract.clips import all_clips, find_clips, in_shard
+from mer_lightning.extract.clips import Clip, all_clips, find_clips, in_shard
 from mer_lightning.extract.encoder import Features, Source
 from mer_lightning.extract.parts import Part, Parts, Record
-from mer_lightning.extract.pipeline import Decoded, Pipeline, gather
+from mer_lightning.extract.pipeline import Decoded, Pipeline, gather, judged, pipeline_for
 from mer_lightning.extract.settings import ExtractConfig
 from tests.conftest import composed
 
@@ -69,7 +70,7 @@ def test_one_outcome_per_clip_in_order(tmp_path: Path) -> None:
     clips = all_clips(wavs(tmp_path, 7))
     (tmp_path / "clip_03.wav").write_text("no sound at all")
     encoder = Loudness()
-    parts = list(Pipeline([encoder], settings(clips=3)).run(clips))
+    parts = [part for batch in Pipeline([encoder], settings(clips=3)).run(clips) for part in batch]
     assert [part.id for part in parts] == [f"clip_{i:02d}" for i in range(7)]
     assert [part.id for part in parts if part.failure] == ["clip_03"]
     assert "not a media file" in parts[3].failure
@@ -91,9 +92,9 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
             return super().__call__(clip)
 
     monkeypatch.setattr(module, "Decoder", Counting)
-    for _ in Pipeline([Loudness()], settings(clips=2)).run(clips):
-        taken[0] += 1
-    assert most[0] <= 5  # two batches, and the one clip whose outcome is just handed on
+    for batch in Pipeline([Loudness()], settings(clips=2)).run(clips):
+        taken[0] += len(batch)
+    assert most[0] <= 6  # two batches, and the one whose outcomes are just handed on
 
 
 @pytest.mark.parametrize(("missing", "failure"), [("zeros", ""), ("exclude", "no face")])
@@ -103,7 +104,7 @@ def test_a_clip_without_a_face(missing: str, failure: str) -> None:
     seen = np.zeros((2, 224, 224, 3), np.uint8)
     blind = Decoded("blind", Record(notes=["no face"]), {"speech": heard})
     whole = Decoded("whole", Record(), {"speech": heard, "faces": seen})
-    parts = pipeline.encode([blind, whole])
+    parts = [judged(part, missing) for part in pipeline.encode([blind, whole])]
     assert [part.failure for part in parts] == [failure, ""]
     assert sorted(parts[1].features) == ["look", "loud"]
     arrays = gather([part for part in parts if not part.failure])
@@ -150,7 +151,8 @@ def test_shards_are_a_partition(tmp_path: Path) -> None:
 
 
 def test_a_damaged_part_is_noticed(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "store")
+    clip = Clip(Utterance("x"), write_wav(tmp_path / "x.wav"))
+    parts = Parts(tmp_path / "store", [clip])
     parts.begin({"a": {"layer": 1}})
     parts.write(Part("x", Record(1.5, 3, 2, ["no face"]), {"a": np.arange(3, dtype=np.float32)}))
     kept = parts.read("x")
@@ -164,3 +166,43 @@ def test_a_damaged_part_is_noticed(tmp_path: Path) -> None:
         parts.read("x")
     with pytest.raises(UserError, match="made with layer 1, not 2"):
         parts.begin({"a": {"layer": 2}})
+
+
+def test_features_that_are_no_numbers_are_a_failure() -> None:
+    class Broken(Loudness):
+        def encode(self, clips: Sequence[NDArray[Any]]) -> list[Features]:
+            return [{"loud": np.array([np.nan, 1], np.float32)} for _ in clips]
+
+    (part,) = Pipeline([Broken()], settings()).encode([Decoded("x", Record(), {"speech": np.ones(3)})])
+    assert part.failure == "loud became NaN or infinite"
+    assert not part.features
+
+
+def test_a_clip_that_upsets_a_library_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def upset(path: Path) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'samples'")
+
+    monkeypatch.setattr(module, "read_speech", upset)
+    ((part,),) = Pipeline([Loudness()], settings()).run(all_clips(wavs(tmp_path, 1)))
+    assert part.failure.startswith("cannot be read: 'NoneType'")
+
+
+def test_sets_that_cannot_be_made_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a model would decide on nothing at all."""
+    monkeypatch.setattr(module, "make_encoders", lambda settings: [Loudness()])
+    for name in ("hubert_large", "manet_UTT"):
+        with pytest.raises(UserError, match=f"needs the feature set {name!r}"):
+            pipeline_for({name: {}}, settings())
+    with pytest.raises(UserError, match="no encoder here makes"):
+        pipeline_for({"audio_l1": {}}, settings())
+
+
+def test_what_a_model_says_of_its_features_is_followed() -> None:
+    needed = {
+        "hubert_3": {"window": 7},
+        "hubert_12": {},
+        "manet": {"fps": 2, "margin": 0.5, "detector": "hog"},
+    }
+    found = module.as_needed(needed, settings())
+    assert (found.hubert.layers, found.hubert.window) == ([3, 12], 7)
+    assert (found.faces.fps, found.faces.margin, found.features) == (2, 0.5, ["hubert", "manet"])

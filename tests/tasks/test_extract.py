@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from mer_lightning.data.manifest import read_manifest
 from mer_lightning.data.readers import read_corpus
 from mer_lightning.errors import UserError
+from mer_lightning.extract.clips import all_clips
 from mer_lightning.extract.encoder import Features
+from mer_lightning.extract.parts import Parts
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import extract
 from tests.conftest import composed
@@ -166,3 +168,36 @@ def test_the_record_of_every_clip(run: Extract, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert {row["seconds"] for row in rows} == {"0.1"}
     assert json.loads((tmp_path / "store" / "manifest.json").read_text())["features"]["loud"]["missing"] == 0
+
+
+def test_a_replaced_clip_is_done_again(
+    run: Extract, clips: Path, tmp_path: Path, encoders: list[Any]
+) -> None:
+    encoders[0] = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run("extract.clips=3")
+    write_wav(clips / "clip_00.wav", seconds=0.2)
+    encoders[0] = Loudness()
+    run()
+    corpus = read_corpus(composed("data=store", f"data.root={tmp_path / 'store'}").data)
+    assert corpus.features["loud"][0, 1] == 3200
+
+
+def test_exclusion_counts_for_clips_done_before(run: Extract, tmp_path: Path, encoders: list[Any]) -> None:
+    encoders.append(Look())
+    with pytest.raises(UserError, match="no clip has look"):
+        run()  # all parts are there, made under missing=zeros
+    with pytest.raises(UserError, match="8 times no face"):
+        run("extract.missing=exclude")
+
+
+def test_two_at_once_and_what_is_foreign(run: Extract, clips: Path, tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "store", all_clips(clips))
+    parts.path.mkdir()
+    with parts.lock("shard_0_1"), pytest.raises(UserError, match="another process"):
+        run()
+    (parts.path / "notes").mkdir()
+    run()
+    assert [path.name for path in parts.path.iterdir()] == ["notes"]  # not ours: left alone
+    for path in (tmp_path / "store").iterdir():
+        assert path.stat().st_mode & 0o044, path  # others may read what is shared
