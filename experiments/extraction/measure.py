@@ -121,11 +121,13 @@ def memory(
     speech = HubertConfig(model=str(model), revision=None, layers=[1], window=30, batch_seconds=60)
     small = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten())
     look = FaceEncoder("small", small, {}, device=CPU, dtype=torch.float32, batch=64, prepare=lambda x: x)
-    found = []
-    for i, _ in enumerate(Pipeline([hubert.make(speech, CPU, torch.float32), look], settings).run(many), 1):
-        if i % (count // 4) == 0:
+    found: list[tuple[int, float]] = []
+    done = 0
+    for batch in Pipeline([hubert.make(speech, CPU, torch.float32), look], settings).run(many):
+        done += len(batch)
+        if done >= count * (len(found) + 1) // 4:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            found.append((i, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+            found.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
     return found
 
 
