@@ -8,7 +8,6 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from numpy.typing import NDArray
 from torch.export import Dim, ExportedProgram
 
 from mer_lightning.errors import UserError
+from mer_lightning.optional import optional
 
 PROGRAM = "mer_lightning"  # says in a file's description whose export it is
+EXTRA = "mer-lightning[export]"
 OUTPUTS = ("posterior", "valence", "weights")
 DESCRIPTION = "description.json"
 LARGEST_ONNX = 2_000_000_000  # bytes; the format counts them in 31 bits
@@ -83,7 +84,7 @@ class Onnx(Format):
     def check(self, features: Sequence[str]) -> None:
         """Inputs and outputs of an ONNX graph share their names."""
         for package in ("onnx", "onnxscript", "onnxruntime"):
-            optional(package)
+            optional(package, EXTRA)
         if taken := sorted(set(features) & set(OUTPUTS)):
             raise UserError(
                 f"format=onnx: the feature set {taken[0]!r} is called like an output; use format=torch, or "
@@ -121,13 +122,15 @@ class Onnx(Format):
 
     def runner(self, path: Path) -> Runner:
         """ONNX Runtime."""
-        session = optional("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = optional("onnxruntime", EXTRA).InferenceSession(
+            str(path), providers=["CPUExecutionProvider"]
+        )
         return lambda features: dict(zip(OUTPUTS, session.run(None, dict(features)), strict=True))
 
     def is_ours(self, path: Path) -> bool:
         """By the metadata."""
         try:
-            model = optional("onnx").load(str(path), load_external_data=False)
+            model = optional("onnx", EXTRA).load(str(path), load_external_data=False)
         except Exception:  # a foreign file may break the parser in any way
             return False
         return any((p.key, p.value) == ("program", PROGRAM) for p in model.metadata_props)
@@ -200,13 +203,3 @@ def tidy(graph: Any) -> None:
         value.name = PREFIX + str(value.name)
     for part in (graph, *graph, *graph.inputs, *graph.outputs, *inner):
         part.metadata_props.clear()
-
-
-def optional(package: str) -> Any:
-    """A package of the ``export`` extra. UserError if it is not installed."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise UserError(
-            f"format=onnx needs the package {package}: pip install 'mer-lightning[export]'"
-        ) from error

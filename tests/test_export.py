@@ -353,6 +353,6 @@ def test_onnx_packages_are_asked_for_where_they_are_needed(
 ) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=r"package onnx: pip install 'mer-lightning\[export\]'"):
+    with pytest.raises(UserError, match=r"needs onnx: pip install 'mer-lightning\[export\]'"):
         export(exported[0], {}, exported[1], "onnx")
     check_place(exported[1], "torch")

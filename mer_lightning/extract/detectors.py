@@ -24,7 +24,7 @@ import numpy as np
 from mer_lightning.data.tensorfile import sha256
 from mer_lightning.errors import UserError, reading
 from mer_lightning.extract.media import Frame
-from mer_lightning.extract.optional import optional
+from mer_lightning.optional import optional
 
 
 class Box(NamedTuple):
@@ -70,7 +70,7 @@ class Hog:
     side = 600  # the frame's shorter one when it is searched: faces of 13 % of it are found
 
     def __init__(self) -> None:
-        self._detector = optional("dlib", "dlib-bin").get_frontal_face_detector()
+        self._detector = optional("dlib", "mer-lightning[extract]").get_frontal_face_detector()
 
     def __call__(self, frame: Frame) -> list[Box]:
         """See FaceDetector; scores above 0."""

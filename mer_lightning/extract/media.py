@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.extract.optional import optional
+from mer_lightning.optional import optional
 
 if TYPE_CHECKING:  # PyAV takes a while to import, and only extraction needs it
     from av.audio.resampler import AudioResampler
@@ -107,7 +107,7 @@ def duration(path: Path) -> float | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["InputContainer"]:
-    av = optional("av", "av")
+    av = optional("av", "mer-lightning[extract]")
     av.logging.set_level(None)  # what FFmpeg says would land amid the progress on the screen
     try:
         if not path.stat().st_size:
@@ -132,7 +132,7 @@ def _why_not_opened(path: Path, error: Exception) -> str:
         kind = file.read(8)[4:]
     if kind == b"ftyp":  # the one broken kind that is common: a download or a recording that was cut
         return "broken: no usable index (moov) in this MP4 or MOV; it was cut short perhaps"
-    if isinstance(error, optional("av", "av").ArgumentError):  # it is not among FORMATS
+    if isinstance(error, optional("av", "mer-lightning[extract]").ArgumentError):  # it is not among FORMATS
         return "not a media file: playlists and lists of images are not followed"
     return "not a media file"
 

@@ -8,16 +8,14 @@ from mer_lightning.config import Config
 from mer_lightning.demo import Explainer, page
 from mer_lightning.errors import UserError
 from mer_lightning.extract.pipeline import pipeline_for
+from mer_lightning.optional import optional
 from mer_lightning.predict import load
 from mer_lightning.run_directory import RunDirectory
 
 
 def run(config: Config, directory: RunDirectory) -> None:
     """Load the model and its encoders, then serve the page until Ctrl-C."""
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise UserError("task=demo needs gradio: pip install 'mer-lightning[demo]'") from error
+    gr = optional("gradio", "mer-lightning[demo]")
     predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     demo = config.demo

@@ -45,7 +45,7 @@ def test_names_a_detector_can_have(tmp_path: Path) -> None:
 
 def test_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(UserError, match="pip install dlib-bin"):
+    with pytest.raises(UserError, match=r"needs dlib: pip install .mer-lightning\[extract\]"):
         make_detector("hog")
 
 

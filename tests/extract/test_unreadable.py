@@ -82,7 +82,7 @@ def test_a_codec_that_nobody_knows_is_unreadable(tmp_path: Path) -> None:
 def test_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match="pip install av"):
+    with pytest.raises(UserError, match=r"needs av: pip install .mer-lightning\[extract\]"):
         read_speech(tmp_path / "x.wav")
 
 
