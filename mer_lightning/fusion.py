@@ -24,6 +24,18 @@ def entropy_weights(entropies: Tensor) -> Tensor:
     return (1 - share) / (branches - 1)
 
 
+def entropies(log_posteriors: Tensor) -> Tensor:
+    """Entropy of each branch, Eq. 5: ``H_i = -<p_i, log p_i>``, (B, M, C) -> (B, M), in nats.
+
+    The likeliest class's part is taken from the sum q of the others, ``-(1 - q) log(1 - q)``: where a branch
+    is nearly certain, log p rounds to nothing in float32 and the weights would be off in their fourth digit.
+    """
+    likeliest = log_posteriors.argmax(dim=-1, keepdim=True)
+    others = log_posteriors.exp().scatter(-1, likeliest, 0.0)
+    q = others.sum(dim=-1)
+    return -(others * log_posteriors).sum(dim=-1) - (1 - q) * torch.log1p(-q)
+
+
 def entropy_fusion(posteriors: Tensor, valences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Entropy-based decision fusion, Eq. 5-7.
 
@@ -34,7 +46,8 @@ def entropy_fusion(posteriors: Tensor, valences: Tensor) -> tuple[Tensor, Tensor
     Returns:
         The fused posterior (B, C), the fused valence (B,), and the weights (B, M).
     """
-    weights = entropy_weights(torch.special.entr(posteriors).sum(dim=-1))
+    smallest = torch.finfo(posteriors.dtype).tiny  # stands in for 0, whose log would be -inf
+    weights = entropy_weights(entropies(posteriors.clamp_min(smallest).log()))
     fused = torch.einsum("bm,bmc->bc", weights, posteriors)
     return fused, (weights * valences).sum(dim=-1), weights
 
@@ -51,7 +64,7 @@ class EntropyFusion(nn.Module):
 
     def forward(self, log_posteriors: Tensor, gathered: Sequence[Tensor]) -> Tensor:
         """(B, M, C) log-posteriors -> (B, M) weights."""
-        return entropy_weights(-(log_posteriors.exp() * log_posteriors).sum(dim=-1))
+        return entropy_weights(entropies(log_posteriors))
 
 
 class AttentionFusion(nn.Module):

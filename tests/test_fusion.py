@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mer_lightning.fusion import entropy_fusion, entropy_weights, fuse_log_posteriors, make_fusion
+from mer_lightning.fusion import entropies, entropy_fusion, entropy_weights, fuse_log_posteriors, make_fusion
 
 
 def random_posteriors(b: int, m: int, c: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,6 +24,16 @@ def test_entropy_fusion_is_equations_5_to_7(m: int, c: int) -> None:
     np.testing.assert_allclose(weights, w, atol=1e-6)
     np.testing.assert_allclose(fused, (w[..., None] * p).sum(1), atol=1e-6)
     np.testing.assert_allclose(valence, (w * v).sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("gap", [8.0, 12.0, 16.0, 30.0])
+def test_weights_of_nearly_certain_branches_keep_their_precision(gap: float) -> None:
+    logits = torch.randn(40, 3, 6, generator=torch.Generator().manual_seed(0))
+    logits[..., 2] += gap
+    exact = entropies(logits.double().log_softmax(-1))
+    found = entropies(logits.log_softmax(-1))
+    torch.testing.assert_close(found.double(), exact, rtol=2e-5, atol=0)
+    torch.testing.assert_close(entropy_weights(found).double(), entropy_weights(exact), rtol=0, atol=5e-6)
 
 
 def test_weights_sum_to_one_and_are_bounded() -> None:
