@@ -16,7 +16,8 @@ from mer_lightning.config import Config
 from mer_lightning.crossval import Epoch
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.metrics import Scores
-from mer_lightning.results import RoundSummary, splits_line, summarise_round
+from mer_lightning.pnao.outcome import Record
+from mer_lightning.results import RoundSummary, splits_line
 from mer_lightning.run_directory import RunDirectory
 
 SYNTHETIC = "synthetic data: made up, its figures say nothing about people"
@@ -33,16 +34,12 @@ def scores_text(scores: Scores) -> str:
 
 
 class Display:
-    """Watches a cross-validation: moves the bars, and sums up each round that all folds have finished.
-
-    Use as a context manager. ``summaries`` holds the finished rounds, in order.
-    """
+    """A view of a run on the terminal: a bar per fold, and a line per finished round. A context manager."""
 
     def __init__(
         self, config: Config, run: RunDirectory, corpus: Corpus, folds: int, warnings: Sequence[str]
     ) -> None:
         self.config, self.run, self.corpus, self.folds, self.warnings = config, run, corpus, folds, warnings
-        self.summaries: list[RoundSummary] = []
         self.console = Console(soft_wrap=True, highlight=False)
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -65,10 +62,8 @@ class Display:
         for warning in self.warnings:
             self._say(f"note: {warning}")
         for fold in range(self.folds):
-            done = sum(self.run.round(fold, r).done for r in range(rounds))
-            self.fold_bars.append(self.bars.add_task(f"fold {fold}", total=rounds, completed=done, news=""))
+            self.fold_bars.append(self.bars.add_task(f"fold {fold}", total=rounds, news=""))
         self.bars.start()
-        self._sum_up()
         return self
 
     def __exit__(
@@ -86,27 +81,21 @@ class Display:
         text = f"round {news.round}  epoch {news.epoch}/{total}  score {news.score:.4f}"
         self.bars.update(self.fold_bars[news.fold], news=text)
 
-    def round_done(self, fold: int, number: int) -> None:
-        """Advance the fold's bar; when it was the last fold of a round, print the round's line."""
-        self.bars.advance(self.fold_bars[fold])
-        self._sum_up()
+    def fold_done(self, record: Record) -> None:
+        """Advance the fold's bar."""
+        self.bars.advance(self.fold_bars[record.fold])
 
-    def _sum_up(self) -> None:
-        last = self.config.last_round
-        while (r := len(self.summaries)) <= last and all(
-            self.run.round(fold, r).done for fold in range(self.folds)
-        ):
-            summary = summarise_round(self.config, self.run, self.corpus, self.folds, r)
-            self.summaries.append(summary)
-            left = summary.parameters / self.summaries[0].parameters
-            notes = [f"fold {x.fold}: {note}" for x in summary.records for note in x.notes]
-            guarded = self.config.pnao.guard == "on"
-            self._say(
-                f"round {r:2d}  {scores_text(summary.validation)}  parameters {summary.parameters:,.0f} "
-                f"({left:.1%})" + (f"  guards held {len(notes)} layers" if guarded and notes else "")
-            )
-            for note in [] if guarded else notes:  # without guards they name what has died
-                self._say(f"  {note}")
+    def round_done(self, summary: RoundSummary, share: float) -> None:
+        """Print the round's line."""
+        notes = [f"fold {x.fold}: {note}" for x in summary.records for note in x.notes]
+        guarded = self.config.pnao.guard == "on"
+        self._say(
+            f"round {summary.number:2d}  {scores_text(summary.validation)}  parameters "
+            f"{summary.parameters:,.0f} ({share:.1%})"
+            + (f"  guards held {len(notes)} layers" if guarded and notes else "")
+        )
+        for note in [] if guarded else notes:  # without guards they name what has died
+            self._say(f"  {note}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)

@@ -20,6 +20,7 @@ from mer_lightning.display import Display, show_results
 from mer_lightning.errors import UserError
 from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
+from mer_lightning.tally import Tally
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 
 # may differ when a run is continued
@@ -49,9 +50,11 @@ def train(config: Config, directory: RunDirectory) -> None:
     begin(config, directory, corpus)
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
-    with Display(config, directory, corpus, int(folds.max()) + 1, warnings) as display:
-        cross_validate(config, directory, corpus, folds, display)
-    write_results(config, directory, corpus, display.summaries)
+    count = int(folds.max()) + 1
+    with Display(config, directory, corpus, count, warnings) as display:
+        tally = Tally(config, directory, corpus, count, [display])
+        cross_validate(config, directory, corpus, folds, tally)
+    write_results(config, directory, corpus, tally.summaries)
 
 
 def combine_systems(config: Config, directory: RunDirectory) -> None:
