@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.config import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import MEDIA, all_clips
 from mer_lightning.extract.media import duration
 from mer_lightning.extract.pipeline import Decoder, Pipeline, gather
 from mer_lightning.predict import Predictor
+from mer_lightning.settings import DemoConfig
 
 CROPS = 12  # faces shown
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mer_lightning.config import DemoConfig
 from mer_lightning.demo import Explainer, Explanation, page
 from mer_lightning.errors import UserError
 from mer_lightning.extract.pipeline import Pipeline
+from mer_lightning.settings import DemoConfig
 from tests.conftest import composed
 from tests.extract.test_pipeline import Loudness, write_wav
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.config import DataConfig
 from mer_lightning.data.arrays import load_npy, to_float
 from mer_lightning.data.corpus import Corpus, check_features, choose_tests, emotion_classes
 from mer_lightning.data.labels import read_labels
 from mer_lightning.data.places import data_root, label_file, require_sets
+from mer_lightning.settings import DataConfig
 
 
 def read_folder(config: DataConfig) -> Corpus:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.config import DataConfig
 from mer_lightning.data.arrays import load_npy, to_float
 from mer_lightning.data.corpus import (
     Corpus,
@@ -21,6 +20,7 @@ from mer_lightning.data.corpus import (
 from mer_lightning.data.label_npz import read_corpora
 from mer_lightning.data.places import data_root, label_file, require_sets
 from mer_lightning.errors import UserError
+from mer_lightning.settings import DataConfig
 
 MISSING_VALENCE = -10
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from mer_lightning.config import DataConfig
 from mer_lightning.data.corpus import (
     NO_FOLD,
     TRAIN_SPLITS,
@@ -19,6 +18,7 @@ from mer_lightning.data.places import require_sets
 from mer_lightning.data.store import read_store
 from mer_lightning.data.synthetic import make_synthetic
 from mer_lightning.errors import UserError
+from mer_lightning.settings import DataConfig
 
 SYNTHETIC_SEED = 2023  # not the run's seed: all runs see the same data, as they would with real ones
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from mer_lightning.config import DataConfig
 from mer_lightning.data.arrays import brief
 from mer_lightning.data.corpus import (
     Corpus,
@@ -26,6 +25,7 @@ from mer_lightning.data.places import data_root, require_sets
 from mer_lightning.data.tensorfile import TENSOR, map_tensor, sha256
 from mer_lightning.errors import UserError
 from mer_lightning.run_directory import new_folder
+from mer_lightning.settings import DataConfig
 
 LABELS = "labels.csv"
 GIGABYTE = 1e9

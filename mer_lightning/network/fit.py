@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from mer_lightning.config import TrainerConfig
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.network.module import SCORE, EmotionModule
+from mer_lightning.settings import TrainerConfig
 
 Moments = dict[str, Tensor]  # "exp_avg/NAME", "exp_avg_sq/NAME", "step/NAME" -> tensor
 

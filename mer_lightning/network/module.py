@@ -8,12 +8,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mer_lightning.config import LossConfig, TrainerConfig
 from mer_lightning.data.datamodule import Batch
 from mer_lightning.errors import UserError
 from mer_lightning.losses import UncertaintyWeighting, emotion_loss, valence_loss
 from mer_lightning.metrics import EmotionMetrics
 from mer_lightning.network.base import Decision, EmotionNetwork
+from mer_lightning.settings import LossConfig, TrainerConfig
 
 SCORE = "score"  # what early stopping and checkpoints monitor: Com, or Dis without valence labels
 

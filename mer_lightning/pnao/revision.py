@@ -8,10 +8,10 @@ How many are trusted in which round, and that every round trains a fresh network
 import torch
 from torch import Tensor
 
-from mer_lightning.config import RevisionConfig
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.errors import UserError
 from mer_lightning.pnao.outcome import Predictions
+from mer_lightning.settings import RevisionConfig
 
 
 def surest(log_posterior: Tensor, share: float) -> Tensor:

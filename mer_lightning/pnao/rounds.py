@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_lightning.config import Config, PnaoConfig
+from mer_lightning.config import Config
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.losses import UncertaintyWeighting
 from mer_lightning.network.base import Architecture, EmotionNetwork, count_nodes, count_parameters
@@ -33,6 +33,7 @@ from mer_lightning.pnao.masks import (
 from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions, read_training_state
 from mer_lightning.pnao.revision import revise_labels
 from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
+from mer_lightning.settings import PnaoConfig
 
 Report = Callable[[int, float], None]  # epoch, validation score
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import LinearConstraint, minimize
 
-from mer_lightning.config import CombineConfig, Config
+from mer_lightning.config import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds
 from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
@@ -18,6 +18,7 @@ from mer_lightning.losses import emotion_loss, valence_loss
 from mer_lightning.pnao.outcome import Record, read_record
 from mer_lightning.results import selection_score, summarise, write_files
 from mer_lightning.run_directory import RunDirectory
+from mer_lightning.settings import CombineConfig
 
 
 def members(config: Config, corpus: Corpus) -> dict[str, Config]:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mer_lightning.config import DataConfig
 from mer_lightning.data.readers import SYNTHETIC_SEED, read_corpus
 from mer_lightning.data.store import write_store
 from mer_lightning.data.synthetic import LEVELS, SHARED, make_synthetic
 from mer_lightning.errors import UserError
+from mer_lightning.settings import DataConfig
 from tests.data.helpers import LABELS, data_config, feature_folder, same_utterances
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
