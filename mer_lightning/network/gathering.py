@@ -6,12 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mer_lightning.network.dropout import Dropout
+
 
 def hidden_layers(widths: Sequence[int], dropout: float) -> nn.Sequential:
     """Linear-ReLU-Dropout for each step of ``widths`` (in, hidden, ..., out)."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
-        layers += [nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(wide, narrow), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers)
 
 
