@@ -8,14 +8,15 @@ from importlib import import_module
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from mer_lightning import sweep
 from mer_lightning.config import checked, register
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, users_mistake
 from mer_lightning.run_directory import RunDirectory
+from mer_lightning.signals import exit_code, requeue, stop_like_ctrl_c
 
 TASKS = {
     "fit": "mer_lightning.tasks.fit",
@@ -25,8 +26,8 @@ TASKS = {
     "export": "mer_lightning.tasks.export",
     "demo": "mer_lightning.tasks.demo",
     "report": "mer_lightning.tasks.report",
+    "dashboard": "mer_lightning.tasks.dashboard",
 }
-INTERRUPTED = 130
 STARTED = time.time()
 
 
@@ -37,14 +38,23 @@ def conf_folder() -> Path:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-def run(settings: DictConfig) -> None:
-    """Check the configuration, then do the task."""
+def run(settings: DictConfig) -> float | tuple[float, float] | None:
+    """Do the task; as one of a sweep's jobs, return what a sweeper judges it by."""
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     try:
-        config = checked(settings)
-        import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
+        if sweep.in_a_sweep():
+            return sweep.attempt(directory, lambda: work(settings, directory))
+        work(settings, directory)
+        return None
     finally:
         remove_empty(directory.path)
+
+
+def work(settings: DictConfig, directory: RunDirectory) -> None:
+    """Check the configuration, then do the task."""
+    config = sweep.sharing(checked(settings))
+    import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
+    sweep.forget_failure(directory)
 
 
 def remove_empty(path: Path) -> None:
@@ -63,24 +73,35 @@ def remove_empty(path: Path) -> None:
 
 def main() -> None:
     """Run, and show a user's mistake as one line; HYDRA_FULL_ERROR=1 shows where it was raised."""
+    stop_like_ctrl_c()
     register()
     sys.argv[1:] = [spelled_out(argument) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
-        run()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        refuse_unknown_options(sys.argv[1:])
+        with sweep.summed_up():
+            run()
+    except Exception as error:
+        message = users_mistake(error)
+        if wants_traceback or message is None:
             raise
-        print(f"error: {message_of(error)}", file=sys.stderr)
+        if refused := sweep.without_trace():
+            remove_empty(refused)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
-    except OSError as error:
-        if wants_traceback or error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        sweep.say_how_to_continue()
+        if problem := requeue(interrupt):
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(exit_code(interrupt))
+
+
+def refuse_unknown_options(arguments: list[str]) -> None:
+    """A UserError for an option that Hydra does not have: by itself, it would print all that it has."""
+    _, unknown = get_args_parser().parse_known_args(arguments)
+    if options := [argument for argument in unknown if argument.startswith("-")]:
+        raise UserError(f"unknown option {options[0]!r}; settings are given as key=value, see --help")
 
 
 def spelled_out(argument: str) -> str:
@@ -97,18 +118,6 @@ def spelled_out(argument: str) -> str:
     if re.search(r"[^\w./~-]", value) and Path(value).expanduser().exists():
         value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"{key}={value}"
-
-
-def message_of(error: Exception) -> str:
-    """The message in one line: Hydra and OmegaConf spread theirs over several."""
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not a valid override: {one_line(error).split(' See https')[0]}"
-    return one_line(error)
-
-
-def one_line(error: Exception) -> str:
-    """Without line breaks."""
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from mer_lightning.settings import (
     DemoConfig,
     FoldsConfig,
     FusionConfig,
+    LoggerConfig,
     LossConfig,
     ModelConfig,
     NetworkConfig,
@@ -27,7 +28,7 @@ from mer_lightning.settings import (
     TrainerConfig,
 )
 
-TASKS = ("fit", "import", "extract", "predict", "export", "demo", "report")
+TASKS = ("fit", "import", "extract", "predict", "export", "demo", "report", "dashboard")
 NEEDED = {  # task -> what it cannot do without
     "import": {"output": "STORE, the folder of the store to write"},
     "extract": {"input": "DIR, the folder of clips", "output": "STORE, the folder of the store to write"},
@@ -45,7 +46,7 @@ NEEDED = {  # task -> what it cannot do without
 class Config:
     """The whole configuration of a run."""
 
-    task: str  # fit | import | extract | predict | export | demo | report
+    task: str  # fit | import | extract | predict | export | demo | report | dashboard
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
     protocol: str  # paper | nested
@@ -67,6 +68,7 @@ class Config:
     extract: ExtractConfig
     model: ModelConfig
     demo: DemoConfig
+    logger: LoggerConfig
     report: ReportConfig
 
     def check_levels(self, levels: int) -> None:

@@ -1,12 +1,12 @@
 """Cross-validation as a schedule of rounds: which fold trains which round, in which process.
 
 A round on a fold needs nothing but the round before it in the run directory. So a finished round is
-never done again, a killed run continues where it stopped, and the folds go side by side.
+never done again, a killed run continues where it stopped, and the folds go side by side. Where a fit has
+several devices, they go one after another instead.
 """
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -25,9 +25,12 @@ from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import read_folds
 from mer_lightning.data.readers import read_corpus
+from mer_lightning.devices import gpus, world
 from mer_lightning.errors import UserError
 from mer_lightning.pnao.rounds import round_seed, run_round
+from mer_lightning.ranks import Assignment, announce, announced
 from mer_lightning.run_directory import RunDirectory
+from mer_lightning.signals import leave_stopping_to_another
 
 
 class Epoch(NamedTuple):
@@ -70,24 +73,21 @@ class Bench:
             config.trainer.batch_size,
             round_seed(config.seed, fold, number),
         )
-        gpus = accelerators(config.trainer.accelerator)
-        device = fold % gpus if gpus else None
+        here = gpus(config.trainer.accelerator)
+        device = fold % here if here else None
         run_round(
             config, self.run, data, fold, number, device, lambda e, s: self.tell(Epoch(fold, number, e, s))
         )
 
 
-def accelerators(accelerator: str) -> int:
-    """How many GPUs a run may use."""
-    return 0 if accelerator == "cpu" else torch.cuda.device_count()
-
-
 def worker_count(config: Config, folds: int) -> int:
-    """Processes side by side: as told, or one per GPU, or as many as the cores carry."""
+    """Fits side by side: as told, or one per GPU, or as many as the cores carry; one if it has it all."""
+    if world(config.trainer) > 1:
+        return 1
     if isinstance(config.folds.workers, int):
         return min(config.folds.workers, folds)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    places = accelerators(config.trainer.accelerator) or cores // config.trainer.threads
+    places = gpus(config.trainer.accelerator) or cores // config.trainer.threads
     return max(1, min(places, folds))
 
 
@@ -109,8 +109,19 @@ def cross_validate(
     for number in range(last + 1):
         for fold in range(count):
             if number >= first[fold]:
+                announce(Assignment(config, run, fold, number))
                 bench.train(fold, number)
                 watcher.round_done(fold, number)
+
+
+def follow() -> None:
+    """On the ranks above 0: train along with rank 0 whatever it announces."""
+    bench: Bench | None = None
+    for config, run, fold, number in announced():
+        if bench is None or (bench.config, bench.run) != (config, run):
+            corpus = read_corpus(config.data)
+            bench = Bench(config, run, corpus, read_folds(run.folds, corpus), lambda news: None)
+        bench.train(fold, number)
 
 
 def _train_in_workers(
@@ -154,7 +165,7 @@ def _pool(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.kill()  # Lightning catches a mere SIGTERM; unfinished rounds have no name yet
+            process.kill()  # they ignore a mere SIGTERM; unfinished rounds have no name yet
 
 
 _bench: Bench  # of this worker process
@@ -163,7 +174,7 @@ _bench: Bench  # of this worker process
 def _start_worker(config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]") -> None:
     """Read the data, and end when the parent does: Ctrl-C is the parent's to handle."""
     global _bench
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_stopping_to_another()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     corpus = read_corpus(config.data)
     _bench = Bench(config, run, corpus, read_folds(run.folds, corpus), news.put)

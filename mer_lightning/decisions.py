@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mer_lightning.data.corpus import Corpus
+from mer_lightning.errors import UserError
 from mer_lightning.metrics import Scores, score
 from mer_lightning.network.checkpoint import read_network
 from mer_lightning.pnao.outcome import Predictions, read_predictions
@@ -26,8 +27,18 @@ class Fused:
 
     def scores(self, corpus: Corpus) -> Scores:
         """Against the corpus's labels."""
+        self.check(corpus)
         emotion = torch.from_numpy(corpus.emotions)[self.rows]
         return score(self.posterior, self.valence, emotion, torch.from_numpy(corpus.valences)[self.rows])
+
+    def check(self, corpus: Corpus) -> None:
+        """A UserError where they are not about this corpus, as those of a damaged file may be."""
+        if len(self.rows) and int(self.rows.max()) >= len(corpus.utterances):
+            raise UserError(
+                f"a round's predictions are about utterance {int(self.rows.max())}, and {corpus.name} has "
+                f"{len(corpus.utterances)}: damaged; delete its folds, and the same command trains them "
+                "again"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ def joined(parts: Sequence[Fused]) -> Fused:
 
 def by_split(part: Fused, corpus: Corpus) -> dict[str, Fused]:
     """Split -> its share of the decisions."""
+    part.check(corpus)
     splits = [corpus.utterances[row].split for row in part.rows.tolist()]
     parts = {}
     for split in sorted(set(splits)):

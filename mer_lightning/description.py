@@ -1,7 +1,8 @@
 """``model.json``: what a model is and what it needs, beside the files of its networks."""
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from mer_lightning.network.base import Architecture
 
 FILE = "model.json"
 REMEDY = "give another model, or train it again"
+ENSEMBLES = ("posterior", "logit")
 LONGEST_VALUE = 120  # of an extractor's setting, in a message
 
 Extractors = Mapping[str, Mapping[str, Any]]  # feature set -> how it was made: JSON values, {} if unknown
@@ -82,7 +84,7 @@ def _parsed(data: dict[str, Any], where: str) -> Description:
     features = _of_kind(dict, data.get("features", {}))  # absent in models of before it was kept
     return Description(
         classes=tuple(_of_kind(str, name) for name in data["classes"]),
-        ensemble=_of_kind(str, data["ensemble"]),
+        ensemble=_one_of(ENSEMBLES, data["ensemble"]),
         networks=tuple(_share(Share(**entry), where) for entry in data["networks"]),
         features={name: _of_kind(int, entry["dimension"]) for name, entry in features.items()},
         extractors={name: _of_kind(dict, entry["extractor"]) for name, entry in features.items()},
@@ -93,14 +95,22 @@ def _parsed(data: dict[str, Any], where: str) -> Description:
 
 def _share(share: Share, where: str) -> Share:
     check_id(_of_kind(str, share.file), where)  # a file's name must not leave the folder
-    fold = _of_kind(int, share.fold)
-    return Share(share.file, fold, float(share.posterior_share), float(share.valence_share))
+    posterior, valence = float(share.posterior_share), float(share.valence_share)
+    if not (0 <= posterior < math.inf and 0 <= valence < math.inf):
+        raise ValueError(f"shares {posterior} and {valence}")
+    return Share(share.file, _of_kind(int, share.fold), posterior, valence)
 
 
 def _of_kind(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"expected a {kind.__name__}, found {str(value)[:40]!r}")
     return value
+
+
+def _one_of(options: Sequence[str], value: Any) -> str:
+    if value not in options:
+        raise ValueError(f"expected one of {', '.join(options)}, found {str(value)[:40]!r}")
+    return str(value)
 
 
 def check_extractors(needed: Extractors, given: Extractors, where: str) -> None:

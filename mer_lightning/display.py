@@ -19,6 +19,7 @@ from mer_lightning.metrics import Scores
 from mer_lightning.pnao.outcome import Record
 from mer_lightning.results import RoundSummary, splits_line
 from mer_lightning.run_directory import RunDirectory
+from mer_lightning.sweep import in_a_sweep
 
 SYNTHETIC = "synthetic data: made up, its figures say nothing about people"
 
@@ -70,7 +71,7 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
-        if kind is KeyboardInterrupt:
+        if kind is KeyboardInterrupt and not in_a_sweep():  # which is continued as a whole
             self._say(
                 f"interrupted; the finished rounds are kept. Continue with: {continue_command(self.run)}"
             )

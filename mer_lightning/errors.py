@@ -1,8 +1,22 @@
 """A user's mistake, and damaged files."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|ray|submitit)")
+
+LONGEST = 2000  # characters of a message
+READING_CONFIGURATION = (
+    "hydra",
+    "omegaconf",
+    "yaml",
+    "codecs",
+)  # raise ValueError and more
 
 
 class UserError(Exception):
@@ -10,6 +24,40 @@ class UserError(Exception):
 
     Shown as one line, ``error: ...``, without a traceback.
     """
+
+
+def users_mistake(error: Exception) -> str | None:
+    """What to tell the user, in one line; None where the error is none that a user can mend."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is not a valid override: {one_line(error).split(' See https')[0]}"
+    if missing := NOT_INSTALLED.search(str(error)):
+        return f"{missing[1]} is not installed: pip install 'mer-lightning[{missing[1]}]'"
+    if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+        return one_line(error)
+    if isinstance(error, RecursionError):
+        return "a file or an override is nested too deeply to be read; HYDRA_FULL_ERROR=1 shows which"
+    if raised_in(error) in READING_CONFIGURATION:
+        return f"a configuration file or an override cannot be read: {one_line(error)}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return one_line(f"{error.filename}: {error.strerror}")
+    return None
+
+
+def raised_in(error: Exception) -> str:
+    """The package or module that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def one_line(told: object) -> str:
+    """An error's or other text without line breaks: Hydra and OmegaConf spread theirs over several.
+
+    Cut where it quotes too much of a file, and without what would steer a terminal.
+    """
+    text = " ".join(str(told).split())[:LONGEST]
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @contextmanager

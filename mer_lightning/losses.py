@@ -100,5 +100,7 @@ def add_l1_subgradient(weights: Sequence[Tensor], alpha: float) -> None:
     The term is not built into the graph because that costs more than the forward pass.
     """
     gradients = [w.grad for w in weights if w.grad is not None]
+    if not gradients:  # a network without nodes to prune
+        return
     signs = torch._foreach_sign([w for w in weights if w.grad is not None])
     torch._foreach_add_(gradients, signs, alpha=alpha)

@@ -1,6 +1,6 @@
 """The three scores of MER 2023: Dis, Dim and Com."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class EmotionMetrics(Metric):
         classes: C, the number of emotions.
 
     ``compute()`` gives a dict of scalar tensors ``dis``, ``dim``, ``com``; NaN where no label is known.
+    Further arguments are torchmetrics' own.
     """
 
     full_state_update = False
@@ -50,8 +51,8 @@ class EmotionMetrics(Metric):
     squared_error: Tensor
     valences: Tensor
 
-    def __init__(self, classes: int) -> None:
-        super().__init__()
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.classes = classes
         self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("squared_error", torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
@@ -77,13 +78,14 @@ class EmotionMetrics(Metric):
     def scores(self) -> Scores:
         """``compute()`` as plain numbers, None where no label is known."""
         values = {name: float(value) for name, value in self.compute().items()}
-        emotions, valences = bool(self.confusion.sum() > 0), bool(self.valences > 0)
+        with self.sync_context(should_sync=self.sync_on_compute):  # the labels of all processes
+            emotions, valences = bool(self.confusion.sum() > 0), bool(self.valences > 0)
         known = {"dis": emotions, "dim": valences, "com": emotions and valences}
         return Scores(**{name: values[name] if known[name] else None for name in values})
 
 
 def score(posterior: Tensor, valence: Tensor, emotion: Tensor, target_valence: Tensor) -> Scores:
     """The scores of predictions (B, C) and (B,) against labels (B,) and (B,)."""
-    metrics = EmotionMetrics(posterior.shape[-1])
+    metrics = EmotionMetrics(posterior.shape[-1], sync_on_compute=False)  # these alone, whoever else computes
     metrics.update(posterior, valence, emotion, target_valence)
     return metrics.scores()

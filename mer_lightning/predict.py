@@ -81,7 +81,8 @@ class Predictor:
                 harm.
 
         Raises:
-            UserError: a set is not given, or its shape or values are wrong.
+            UserError: a set is not given, its shape or values are wrong, or so extreme that no decision
+                comes of them.
         """
         tensors = self._checked(features)
         decisions = [m.trained.network(m.trained.standardisation(tensors)) for m in self.members]
@@ -89,6 +90,8 @@ class Predictor:
         shares = torch.tensor([m.posterior_share for m in self.members])
         posterior = average_posteriors(log_posteriors, shares, self.ensemble)
         valence_shares = torch.tensor([m.valence_share for m in self.members])
+        valence = torch.einsum("f,fb->b", valence_shares, torch.stack([d.valence for d in decisions]))
+        refuse_no_numbers(posterior, valence)
         weights = torch.zeros(len(posterior), len(self.voices))
         for member, decision in zip(self.members, decisions, strict=True):
             columns = [self.voices.index(v) for v in member.trained.network.voices]
@@ -96,9 +99,7 @@ class Predictor:
         return Prediction(
             emotion=[self.classes[i] for i in posterior.argmax(dim=-1)],
             posterior=posterior.numpy(),
-            valence=torch.einsum(
-                "f,fb->b", valence_shares, torch.stack([d.valence for d in decisions])
-            ).numpy(),
+            valence=valence.numpy(),
             weights=weights.numpy(),
         )
 
@@ -116,6 +117,16 @@ class Predictor:
         if len({len(t) for t in tensors.values()}) > 1:
             raise UserError(f"feature sets differ in rows: { {k: len(v) for k, v in tensors.items()} }")
         return tensors
+
+
+def refuse_no_numbers(posterior: Tensor, valence: Tensor) -> None:
+    """A UserError for the first row whose posterior (B, C) or valence (B,) is NaN or infinite."""
+    bad = (~(posterior.isfinite().all(dim=-1) & valence.isfinite())).nonzero()
+    if len(bad):
+        raise UserError(
+            f"no decision comes of row {int(bad[0])} (counted from 0) of the features: extreme there, "
+            "or the model is damaged; mend or remove that utterance"
+        )
 
 
 def load(path: str | Path, fold: int | None = None) -> Predictor:
@@ -136,8 +147,11 @@ def load(path: str | Path, fold: int | None = None) -> Predictor:
         chosen = _of_one(chosen)
     members = tuple(Member(read_network(folder / s.file), s.posterior_share, s.valence_share) for s in chosen)
     features = needed_features(m.trained.network.architecture for m in members)
-    if any(d.features.get(name, dimension) != dimension for name, dimension in features.items()):
+    each = [item for m in members for item in needed_features([m.trained.network.architecture]).items()]
+    if any(features[name] != n or d.features.get(name, n) != n for name, n in each):
         raise UserError(f"{folder / FILE}: its features are not those of the networks beside it; {REMEDY}")
+    if any(m.trained.network.architecture.classes != len(d.classes) for m in members):
+        raise UserError(f"{folder / FILE}: its emotions are not those of the networks beside it; {REMEDY}")
     extractors = {name: d.extractors.get(name, {}) for name in features}
     return Predictor(d.classes, members, d.ensemble, extractors, d.valence)
 

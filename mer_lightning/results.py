@@ -153,7 +153,7 @@ def results_json(
             "shared": {name: dimensions[name] for name in corpus.shared},
             "n": {split: splits.count(split) for split in sorted(set(splits))},
         },
-        "rounds": [_round_json(s, full) for s in summaries],
+        "rounds": [round_json(s, full) for s in summaries],
         "best_round": best.number,
         "validation": best.validation._asdict(),
         "test": {split: scores._asdict() for split, scores in best.test.items()},
@@ -163,7 +163,8 @@ def results_json(
     }
 
 
-def _round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
+def round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
+    """A round's entry in results.json; ``full``: the parameters of round 0."""
     records = summary.records
     return {
         "round": summary.number,
@@ -186,7 +187,7 @@ def rounds_csv(summaries: Sequence[RoundSummary]) -> str:
     """One row per round."""
     rows = []
     for s in summaries:
-        row = _round_json(s, summaries[0].parameters)
+        row = round_json(s, summaries[0].parameters)
         flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}

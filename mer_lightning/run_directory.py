@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from mer_lightning.errors import UserError, reading
+from mer_lightning.plain_yaml import read_yaml
+from mer_lightning.recorded import checked_results
 
 UNFINISHED = ".unfinished"  # how temporary names end
+# what a run replaces as a whole, or writes into
+FOLDERS = ("fold_*", "model", "figures", "reference", "members")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -155,6 +158,20 @@ class RunDirectory:
         return self.path / "members"
 
     @property
+    def error(self) -> Path:
+        """Why the run failed as one of a sweep's settings; removed when it succeeds later."""
+        return self.path / "error.txt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's files; W&B makes ``wandb/`` by itself."""
+        return self.path / "tensorboard"
+
+    def tracker(self, kind: str) -> Path:
+        """What a dashboard (``wandb``, ``tensorboard``) was told already."""
+        return self.path / f"tracker_{kind}.json"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.results.is_file()
@@ -168,25 +185,31 @@ class RunDirectory:
         if not self.finished:
             raise UserError(f"{self.path}: not a finished run, it has no results.json")
         with reading(self.results, "delete it, and the same command writes it again"):
-            results = dict(json.loads(self.results.read_text(encoding="utf-8")))
-            results["rounds"][results["best_round"]]["parameters"]
-        return results
+            return checked_results(json.loads(self.results.read_text(encoding="utf-8")))
 
     def read_config(self) -> dict[str, Any]:
         """The saved configuration."""
         with reading(self.config, "restore it, or choose another hydra.run.dir"):
-            return dict(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+            return dict(read_yaml(self.config.read_text(encoding="utf-8")))
 
     def read_fingerprint(self) -> dict[str, Any]:
         """What the run's data were: see ``Corpus.fingerprint``."""
         with reading(self.data, "restore it, or choose another hydra.run.dir"):
-            return dict(json.loads(self.data.read_text(encoding="utf-8")))
+            found = dict(json.loads(self.data.read_text(encoding="utf-8")))
+            return {"labels": str(found["labels"]), "features": dict(found["features"])}
 
     def refuse_foreign(self) -> None:
-        """A UserError for a folder that holds something, and not a run: nothing of it may be replaced."""
-        if not self.config.is_file() and set(os.listdir(self.path)) - {".lock"}:  # noqa: PTH208
+        """A UserError for a folder that holds something, and not a run: nothing of it may be replaced.
+
+        Nor may what links in a run from elsewhere point at.
+        """
+        if not self.config.is_file() and set(os.listdir(self.path)) - {".lock", self.error.name}:  # noqa: PTH208
             raise UserError(
                 f"{self.path} is not empty and holds no run of this program; choose another hydra.run.dir"
+            )
+        if links := [path for name in FOLDERS for path in self.path.glob(name) if path.is_symlink()]:
+            raise UserError(
+                f"{links[0]}: a link; put the folder there that it points at, or choose another run"
             )
 
     def best_round(self) -> int:
@@ -196,7 +219,7 @@ class RunDirectory:
     def sweep_up(self) -> None:
         """Remove what a killed process left half-written."""
         for path in [*self.path.glob(f".*{UNFINISHED}"), *self.path.glob(f"fold_*/.*{UNFINISHED}")]:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()

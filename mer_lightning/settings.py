@@ -4,6 +4,7 @@ The values are in ``conf/``; here are their types and checks. Fields of two type
 checked here, because OmegaConf 2.3 cannot merge into a union inside a group.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,6 +181,8 @@ class TrainerConfig:
     accelerator: str  # auto | cpu | gpu
     precision: str  # 32-true | bf16-mixed | 64-true; fp16 would scale the gradients under the sparse term
     threads: int  # intra-op threads of a fit on the CPU
+    devices: Any  # int or str: devices of one fit on each machine, a process each; auto: every GPU
+    nodes: int  # machines of one fit
 
     def __post_init__(self) -> None:
         between("trainer.epochs", self.epochs, 1, BIG)
@@ -193,6 +196,9 @@ class TrainerConfig:
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
         between("trainer.threads", self.threads, 1, 1024)
+        if self.devices != "auto" and (type(self.devices) is not int or self.devices < 1):
+            raise UserError(f"trainer.devices={self.devices}: expected a number (1 or more) or 'auto'")
+        between("trainer.nodes", self.nodes, 1, 65536)
 
 
 @dataclass(kw_only=True)
@@ -227,6 +233,24 @@ class DemoConfig:
         between("demo.port", self.port, 1, 65535)
         between("demo.max_megabytes", self.max_megabytes, 0, BIG)
         between("demo.max_seconds", self.max_seconds, 0, BIG)
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """A dashboard that watches the training: ``logger=none``, ``wandb`` or ``tensorboard``."""
+
+    kind: str  # none | wandb | tensorboard
+    project: str  # wandb: the project there
+    entity: str | None  # wandb: the user or team it belongs to; null: the account's own
+    mode: str  # wandb: online | offline, which `wandb sync` uploads later
+    tags: list[str]  # wandb
+    artifact: bool  # wandb: the model is uploaded, too
+
+    def __post_init__(self) -> None:
+        one_of("logger.kind", self.kind, ("none", "wandb", "tensorboard"))
+        one_of("logger.mode", self.mode, ("online", "offline"))
+        if not self.project or re.search(r"[/\\#?%:]", self.project):
+            raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
 
 
 @dataclass(kw_only=True)

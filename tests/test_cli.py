@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mer_lightning.__main__ import INTERRUPTED, conf_folder, spelled_out
+from mer_lightning.__main__ import conf_folder, spelled_out
 from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
@@ -85,6 +85,7 @@ def test_every_choice_composes(choice: str) -> None:
         (["task=import"], "output=STORE"),
         (["seed="], "seed"),
         (["pnao.rate=[0.1"], "pnao.rate"),
+        (["--experiment=pnao"], "unknown option '--experiment=pnao'"),
     ],
 )
 def test_a_mistake_ends_with_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -190,7 +191,7 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path,
         process.send_signal(sent)
         out, err = process.communicate(timeout=60)
         if sent is signal.SIGINT:
-            assert process.returncode == INTERRUPTED
+            assert process.returncode == 130
             assert "interrupted; the finished rounds are kept. Continue with: python -m mer_lightning" in out
             assert "Traceback" not in err
     time.sleep(1.5)

@@ -107,3 +107,4 @@ def test_l1_subgradient_equals_autograd() -> None:
     (weight * 3).sum().backward()
     add_l1_subgradient([weight, torch.nn.Parameter(torch.randn(2))], 0.1)
     torch.testing.assert_close(weight.grad, expected)
+    add_l1_subgradient([], 0.1)  # a network without nodes to prune

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*/README.md")]
 EVERYTHING = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted(GUIDES))])
-BLOCKS = re.findall(r"```\n(.*?)```", EVERYTHING, re.DOTALL)
+BLOCKS = re.findall(r"```\w*\n(.*?)```", EVERYTHING, re.DOTALL)
 COMMANDS = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
 RUNS = [shlex.split(c)[3:] for c in COMMANDS if c.startswith("python -m mer_lightning") and "$" not in c]
 
@@ -25,9 +25,14 @@ def test_it_is_short_and_has_commands() -> None:
 
 
 @pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
-def test_its_commands_compose(arguments: list[str]) -> None:
-    overrides = [a for a in arguments if a != "-m" and not a.startswith("hydra.")]
-    first = [re.sub(r"=([^,\[]*),.*", r"=\1", a) for a in overrides]  # of a sweep the first setting
+def test_its_commands_compose(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argument in arguments:
+        if argument.startswith("model="):
+            Path(argument.removeprefix("model=")).mkdir(parents=True)
+    first = [a for a in arguments if a != "-m" and not a.startswith("hydra.")]
+    if "-m" in arguments:  # of a sweep the first setting
+        first = [re.sub(r"=([^,\[]*),.*", r"=\1", a) for a in first]
     assert composed(*first)
 
 

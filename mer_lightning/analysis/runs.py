@@ -13,8 +13,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mer_lightning.data.arrays import brief
 from mer_lightning.data.corpus import TRAIN_SPLITS
 from mer_lightning.errors import UserError
+from mer_lightning.plain_yaml import read_yaml
+from mer_lightning.recorded import checked_results
 from mer_lightning.run_directory import RunDirectory
 
 TRAIN_VAL = "Train&Val"  # the name of the part whose predictions are out of fold
@@ -130,15 +133,14 @@ def run_folders(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> FinishedRun:
     """One finished run. Raises UserError, naming the file, if something in it is missing or broken."""
     run = RunDirectory(folder)
-    results = _read(run.results, lambda text: dict(json.loads(text)))
-    _check_results(run.results, results)
-    config = _read(run.config, lambda text: dict(yaml.safe_load(text)))
+    results = _read(run.results, lambda text: checked_results(json.loads(text)))
+    config = _read(run.config, _settings)
     table = _read(run.predictions, lambda text: list(csv.DictReader(io.StringIO(text))))
     try:
         return _from_table(folder, results, config, table)
-    except (KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a value of another kind than ours runs into
         raise UserError(
-            f"{run.predictions}: broken, {type(error).__name__} {error}; delete results.json and run again"
+            f"{run.predictions}: broken, {type(error).__name__} {brief(error)}; delete results.json, rerun"
         ) from error
 
 
@@ -147,17 +149,19 @@ def _read(path: Path, parse: Any) -> Any:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; restore it or remove the run") from error
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: broken ({reason}); restore it or remove the run") from error
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: broken ({brief(error)}); restore it or remove the run") from error
 
 
-def _check_results(path: Path, results: dict[str, Any]) -> None:
-    needed = ("experiment", "seed", "folds", "data", "rounds", "best_round", "validation", "test", "versions")
-    if missing := [key for key in needed if key not in results]:
-        raise UserError(f"{path}: broken, it has no {missing[0]!r}; restore it or remove the run")
-    if results["best_round"] not in [r.get("round") for r in results["rounds"]]:
-        raise UserError(f"{path}: broken, best_round is none of its rounds; restore it or remove the run")
+def _settings(text: str) -> dict[str, Any]:
+    """A saved configuration, of which the groups are groups."""
+    config = dict(read_yaml(text))
+    for group in ("combine", "revision"):
+        if not isinstance(config.get(group, {}), dict):
+            raise ValueError(f"{group} is no group")
+    if not isinstance(config.get("ensemble"), str):
+        raise ValueError("it does not say ensemble")
+    return config
 
 
 def _from_table(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.data.blocks import release
 from mer_lightning.errors import UserError
 
 TRAIN_SPLITS = ("train", "val")
@@ -172,7 +173,7 @@ def count_missing(name: str, array: NDArray[Any], where: Path | str, admitted: b
     """
     count = 0
     for start in range(0, len(array), BLOCK):
-        block = array[start : start + BLOCK]
+        block = np.asarray(array[start : start + BLOCK])
         bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
         wrong = bad[~np.isnan(block[bad]).all(axis=1)] if admitted else bad
         if len(wrong):
@@ -181,4 +182,5 @@ def count_missing(name: str, array: NDArray[Any], where: Path | str, admitted: b
                 "mend or remove that utterance"
             )
         count += len(bad)
+        release(array)
     return count

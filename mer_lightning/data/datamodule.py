@@ -1,6 +1,6 @@
-"""The batches of one fold: features resident on the device, or gathered from a memory map."""
+"""The batches of one fold: features resident on the device, or read from a memory map, a load at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import lightning as L
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_lightning.data.blocks import gather, shuffled_loads
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.standardise import Standardisation, fit_standardisation
@@ -27,8 +28,8 @@ class Batch(NamedTuple):
 class FeatureTable:
     """All utterances of a corpus, standardised: ``table[rows]`` is a Batch.
 
-    Feature sets in memory are standardised once and kept on the device; memory-mapped ones are
-    gathered and standardised batch by batch.
+    Feature sets in memory are standardised once and kept on the device; memory-mapped ones are read
+    when asked for, and standardised batch by batch.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class FeatureTable:
         self.emotion = torch.from_numpy(emotion).to(device)
         self.valence = torch.from_numpy(valence).to(device)
         self.mapped = {k: v for k, v in corpus.features.items() if isinstance(v, np.memmap)}
+        self.row_bytes = sum(v.shape[1] * v.itemsize for v in self.mapped.values())
         self.resident: dict[str, Tensor] = {}
         for name, array in corpus.features.items():
             if name not in self.mapped:
@@ -51,12 +53,22 @@ class FeatureTable:
                 self.resident |= self.standardisation(raw)
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        features = {name: table.index_select(0, rows) for name, table in self.resident.items()}
-        if self.mapped:
-            index = rows.cpu().numpy()
-            raw = {k: torch.from_numpy(v[index]).to(self.device) for k, v in self.mapped.items()}
-            features |= self.standardisation(raw)
-        return Batch(features, self.emotion[rows], self.valence[rows])
+        return next(self.batches([rows]))
+
+    def batches(self, parts: Sequence[Tensor]) -> Iterator[Batch]:
+        """A Batch for each of the parts, (n,) rows each; what is mapped is read for all of them at once."""
+        read = self._read(torch.cat(tuple(parts))) if self.mapped else {}
+        start = 0
+        for rows in parts:
+            features = {name: table.index_select(0, rows) for name, table in self.resident.items()}
+            here = slice(start, start := start + len(rows))
+            features |= self.standardisation({k: v[here].to(self.device) for k, v in read.items()})
+            yield Batch(features, self.emotion[rows], self.valence[rows])
+
+    def _read(self, rows: Tensor) -> dict[str, Tensor]:
+        """The mapped sets' rows as they are in the file, in memory."""
+        index = rows.cpu().numpy()
+        return {name: torch.from_numpy(gather(array, index)) for name, array in self.mapped.items()}
 
 
 class BatchLoader:
@@ -64,7 +76,8 @@ class BatchLoader:
 
     Every rank takes its own share of each batch, so that ``ranks`` processes together see the batches
     that one process would. With a ``seed`` the rows are shuffled, anew in each epoch; without, every
-    row comes exactly once, in order.
+    row comes exactly once, in order. Of memory-mapped sets, a load of many batches is read at once when
+    shuffling (see ``blocks``), else a batch.
     """
 
     def __init__(
@@ -86,12 +99,13 @@ class BatchLoader:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        rows = self.rows
-        if self.generator is not None:
-            order = torch.randperm(len(rows), generator=self.generator)
-            rows = rows[order.to(rows.device)]
-        for batch in torch.split(rows, self.batch_size):
-            yield self.table[batch[self.rank :: self.ranks]]
+        size = self.batch_size
+        if self.generator is None:
+            loads: Sequence[Tensor] = torch.split(self.rows, size)
+        else:
+            loads = shuffled_loads(self.rows, size, self.table.row_bytes, self.generator)
+        for load in loads:
+            yield from self.table.batches([b[self.rank :: self.ranks] for b in torch.split(load, size)])
 
 
 class FoldData(L.LightningDataModule):

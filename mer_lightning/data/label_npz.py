@@ -105,6 +105,11 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes me
         super().__init__(file)
         self.where = where
 
+    # a bytearray, which no label is made of, is taken from memory before the file is seen to hold it
+    dispatch = {  # noqa: RUF012  (as the base class has it)
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call; a UserError for all else."""
         if (module, name) not in ADMITTED:

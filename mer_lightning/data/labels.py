@@ -10,6 +10,7 @@ from mer_lightning.data.corpus import NO_FOLD, Utterance, check_id
 from mer_lightning.errors import UserError
 
 COLUMNS = ("utterance_id", "emotion", "valence", "split", "group", "fold")
+LARGEST_VALENCE = 1e9  # the square of which float32 holds
 USUAL_GROUP = "speaker"  # the one group column that may be absent: its groups are then unknown
 
 
@@ -115,8 +116,11 @@ def _valence(cell: str, where: str) -> float:
         value = float(cell.strip() or "nan")
     except ValueError:
         value = math.inf
-    if math.isinf(value):
-        raise UserError(f"{where}: valence {cell[:40]!r} is not a number; leave it empty where it is unknown")
+    if abs(value) > LARGEST_VALENCE:
+        raise UserError(
+            f"{where}: valence {cell[:40]!r} is not a number, or beyond {LARGEST_VALENCE:g}; leave it empty "
+            "where it is unknown"
+        )
     return value
 
 

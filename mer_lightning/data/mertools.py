@@ -18,6 +18,7 @@ from mer_lightning.data.corpus import (
     emotion_classes,
 )
 from mer_lightning.data.label_npz import read_corpora
+from mer_lightning.data.labels import LARGEST_VALENCE
 from mer_lightning.data.places import data_root, label_file, require_sets
 from mer_lightning.errors import UserError
 from mer_lightning.settings import DataConfig
@@ -81,7 +82,7 @@ def _valence(value: Any, where: str) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.inf
-    if math.isinf(number):
+    if abs(number) > LARGEST_VALENCE:
         raise UserError(f"{where}: val must be a number, found {_shown(value)}")
     return math.nan if number == MISSING_VALENCE else number
 

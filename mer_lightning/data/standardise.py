@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_lightning.data.blocks import gather
 from mer_lightning.errors import UserError
 
 BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory
@@ -57,7 +58,7 @@ class Standardisation:
 def fit_standardisation(
     features: Mapping[str, NDArray[np.floating]], rows: NDArray[np.int64]
 ) -> Standardisation:
-    """Statistics of the given rows that are not missing, in double precision and in blocks.
+    """Statistics of the given rows that are not missing, in double precision, in one pass over blocks.
 
     Args:
         features: name -> (N, D).
@@ -68,29 +69,36 @@ def fit_standardisation(
     """
     mean, deviation = {}, {}
     for name, array in features.items():
-        m, s = _moments(array, _present(name, array, np.sort(rows)))
+        m, s = _moments(name, array, np.sort(rows))
         s[s <= FLAT * np.abs(m)] = 1.0
         mean[name] = torch.from_numpy(m.astype(np.float32))
         deviation[name] = torch.from_numpy(s.astype(np.float32))
     return Standardisation(mean, deviation)
 
 
-def _present(name: str, array: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of ``rows`` that are not missing; one number tells, for a row is NaN as a whole or nowhere."""
-    present: NDArray[np.int64] = rows[~np.isnan(array[rows, 0])]
-    if not len(present):
+def _moments(
+    name: str, array: NDArray[np.floating], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation per column of those of ``rows`` that are not missing; (D,) each.
+
+    Each block's moments are exact to rounding, and joined by the formula of Chan, Golub and LeVeque (1979).
+    """
+    count, mean, squares = 0, np.zeros(array.shape[1]), np.zeros(array.shape[1])
+    for start in range(0, len(rows), BLOCK):
+        block = gather(array, rows[start : start + BLOCK])
+        block = block[~np.isnan(block[:, 0])]  # one number tells: a row is NaN as a whole or nowhere
+        if not len(block):
+            continue
+        here = block.sum(axis=0, dtype=np.float64) / len(block)
+        spread = block - here
+        total, apart = count + len(block), here - mean
+        mean += apart * (len(block) / total)
+        squares += np.square(spread, out=spread).sum(axis=0)  # in place: a block of doubles is large
+        squares += np.square(apart) * (count * len(block) / total)
+        count = total
+    if not count:
         raise UserError(
             f"feature set {name!r} is missing for all {len(rows)} utterances of a fold's training part; "
             "leave it out of data.levels and data.shared"
         )
-    return present
-
-
-def _moments(
-    array: NDArray[np.floating], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation per column of the given rows; (D,) each. Two passes, for accuracy."""
-    blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
-    mean = sum(array[b].sum(axis=0, dtype=np.float64) for b in blocks) / len(rows)
-    square = sum(np.square(array[b] - mean).sum(axis=0) for b in blocks) / len(rows)
-    return np.asarray(mean), np.sqrt(square)
+    return mean, np.sqrt(squares / count)

@@ -48,7 +48,7 @@ def _configuration(pretrained: Pretrained, layers: list[int]) -> Any:
     """The model's configuration, cut after the deepest of the layers."""
     from transformers import AutoConfig  # late: takes seconds
 
-    config: Any = AutoConfig.from_pretrained(pretrained.folder)
+    config: Any = AutoConfig.from_pretrained(pretrained.folder, trust_remote_code=False)
     if config.model_type not in FAMILIES:
         raise UserError(f"{pretrained.name} is a model of type {config.model_type}: {REMEDY}")
     depth = config.num_hidden_layers
@@ -73,6 +73,7 @@ def _load(pretrained: Pretrained, layers: list[int]) -> Any:
             model, report = AutoModel.from_pretrained(
                 folder,
                 config=config,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 weights_only=True,
                 ignore_mismatched_sizes=True,

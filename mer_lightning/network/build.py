@@ -20,12 +20,16 @@ def build(architecture: Architecture) -> EmotionNetwork:
     return KINDS[architecture.kind](architecture)
 
 
-def build_empty(architecture: Architecture) -> EmotionNetwork:
-    """The same with weights that are yet to be loaded: no time is spent on initial values."""
+def sketched(architecture: Architecture) -> EmotionNetwork:
+    """The same without any weights: shapes alone, which take no memory."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has advice on layers of width 0, which are meant
-        network = build(architecture)
-    return network.to_empty(device="cpu")
+        return build(architecture)
+
+
+def build_empty(architecture: Architecture) -> EmotionNetwork:
+    """The same with weights that are yet to be loaded: no time is spent on initial values."""
+    return sketched(architecture).to_empty(device="cpu")
 
 
 def narrowed(network: EmotionNetwork, widths: dict[str, int]) -> EmotionNetwork:

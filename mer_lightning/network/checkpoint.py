@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from mer_lightning.data.arrays import brief
 from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import UserError
 from mer_lightning.network.base import Architecture, EmotionNetwork
-from mer_lightning.network.build import build_empty
+from mer_lightning.network.build import sketched
 
 
 class Trained(NamedTuple):
@@ -56,13 +56,41 @@ def read_network(stem: Path) -> Trained:
         a = description["architecture"]
         architecture = Architecture(**{**a, "fusion_weights": tuple(a["fusion_weights"])})
         tensors = load(content)
-        network = build_empty(architecture)
-        network.load_state_dict(_part(tensors, "network/"))
+        weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
+        network = _fitting(architecture, weights).to_empty(device="cpu")
+        network.load_state_dict(weights)
+        standardisation = _checked(Standardisation.from_tensors(statistics), architecture)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{path}: not a network of this program, or damaged: {error}") from error
-    return Trained(network.eval(), Standardisation.from_tensors(_part(tensors, "standardisation/")))
+    except UserError:
+        raise
+    except Exception as error:  # a description that is another's runs into nearly anything
+        raise UserError(f"{path}: not a network of this program, or damaged: {brief(error)}") from error
+    return Trained(network.eval(), standardisation)
+
+
+def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionNetwork:
+    """The network without its weights, if these fit; a ValueError otherwise, before any memory is taken."""
+    if architecture.layers > len(weights):
+        raise ValueError(f"{architecture.layers} layers of {len(weights)} weights")
+    network = sketched(architecture)
+    for name, tensor in network.state_dict().items():
+        if name not in weights or weights[name].shape != tensor.shape:
+            raise ValueError(f"{name} is missing, or not {list(tensor.shape)}")
+    if any(not tensor.isfinite().all() for tensor in weights.values()):
+        raise ValueError("weights that are no numbers")
+    return network
+
+
+def _checked(statistics: Standardisation, architecture: Architecture) -> Standardisation:
+    """The statistics, if they are of the network's feature sets; a ValueError otherwise."""
+    for name, dimension in (architecture.levels | architecture.shared).items():
+        mean, deviation = statistics.mean[name], statistics.deviation[name]
+        if mean.shape != (dimension,) or deviation.shape != (dimension,):
+            raise ValueError(f"standardisation of {name} is not for {dimension} dimensions")
+        if not (mean.isfinite().all() and deviation.isfinite().all() and (deviation > 0).all()):
+            raise ValueError(f"standardisation of {name} holds odd numbers")
+    return statistics
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """One fit with a fresh Trainer: to the early-stop point and back to its weights."""
 
-import logging
-import warnings
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from mer_lightning.data.datamodule import FoldData
+from mer_lightning.devices import placement, quieten_lightning
 from mer_lightning.network.module import SCORE, EmotionModule
 from mer_lightning.settings import TrainerConfig
 
@@ -32,18 +32,19 @@ def fit(
     module: EmotionModule,
     data: FoldData,
     epochs: int,
-    folder: Path,
+    folder: Path | None,
     device: int | None,
     callbacks: Sequence[L.Callback],
 ) -> Moments:
     """Train ``module`` for at most ``epochs`` and leave it at its early-stop point.
 
     Args:
-        folder: where the checkpoint of the early-stop point is kept meanwhile.
-        device: index of the accelerator to use, None for Lightning's choice.
+        folder: where the checkpoint of the early-stop point is kept meanwhile; None on the ranks above 0,
+            which train along and go back to nothing.
+        device: index of the accelerator to use, None for Lightning's choice, or for all of a shared fit.
 
     Returns:
-        The optimiser's moments at the early-stop point, by parameter name.
+        The optimiser's moments at the early-stop point, by parameter name; none without a folder.
     """
     quieten_lightning()
     settings = module.settings
@@ -53,8 +54,11 @@ def fit(
     module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode
     try:
         trainer.fit(module, datamodule=data)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
+    except SystemExit as error:  # what Lightning makes of Ctrl-C and of what is treated like it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which it has switched off
+        raise error.__context__ or error from None
+    if folder is None:
+        return {}
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     Path(best.best_model_path).unlink()  # what is kept is written as safetensors
     module.load_state_dict(checkpoint["state_dict"])
@@ -65,9 +69,8 @@ def make_trainer(
     settings: TrainerConfig, epochs: int, device: int | None, callbacks: list[L.Callback]
 ) -> L.Trainer:
     """A Trainer that prints nothing, logs nothing by itself, and checks once an epoch."""
-    return L.Trainer(
-        accelerator=settings.accelerator,
-        devices=1 if device is None else [device],
+    trainer = L.Trainer(
+        **placement(settings, device),
         precision=settings.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         callbacks=callbacks,
@@ -76,7 +79,11 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the loaders divide the batches themselves
     )
+    # SIGTERM is treated like Ctrl-C (signals.py), not put off to the end of a batch
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def moments_by_name(module: EmotionModule, state: dict[int, dict[str, Tensor]]) -> Moments:
@@ -88,10 +95,3 @@ def moments_by_name(module: EmotionModule, state: dict[int, dict[str, Tensor]]) 
         if index < len(names)  # what follows are the d of the loss, which carry over by themselves
         for kind, tensor in kinds.items()
     }
-
-
-def quieten_lightning() -> None:
-    """Keep Lightning's advice on devices and loaders out of a user's terminal; errors stay."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")

@@ -13,6 +13,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.losses import UncertaintyWeighting, emotion_loss, valence_loss
 from mer_lightning.metrics import EmotionMetrics
 from mer_lightning.network.base import Decision, EmotionNetwork
+from mer_lightning.ranks import sum_over_ranks
 from mer_lightning.settings import LossConfig, TrainerConfig
 
 SCORE = "score"  # what early stopping and checkpoints monitor: Com, or Dis without valence labels
@@ -45,6 +46,22 @@ def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Ten
     return emotion, valence
 
 
+def share_of_labels(known: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
+    """What makes the mean gradient of all ranks the gradient of the whole batch, however it is divided.
+
+    A loss is a mean over this rank's known labels: times their share of all ranks' and the number of
+    ranks, its mean over the ranks is the mean over all labels.
+
+    Args:
+        known: (2,) labels for each task in this rank's part of the batch.
+
+    Returns:
+        (2,) factors on the losses, 1 where this process is alone; (2,) whether any rank has labels.
+    """
+    everywhere = sum_over_ranks(known.clone())
+    return ranks * known / everywhere.clamp_min(1), everywhere > 0
+
+
 class EmotionModule(L.LightningModule):
     """Trains a network for one round.
 
@@ -74,9 +91,10 @@ class EmotionModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
-        losses = task_losses(self.network(batch.features), batch, self.loss)
-        present = torch.stack([(batch.emotion >= 0).any(), (~batch.valence.isnan()).any()])
-        total: Tensor = self.weighting(*losses, present)
+        losses = torch.stack(task_losses(self.network(batch.features), batch, self.loss))
+        known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
+        share, present = share_of_labels(known, self.trainer.world_size)
+        total: Tensor = self.weighting(*(losses * share), present)
         self.loss_sum += total.detach()
         return total
 
@@ -95,9 +113,11 @@ class EmotionModule(L.LightningModule):
         """Log the epoch's score, and refuse to go on from a loss that is no number."""
         scores = self.metrics.scores()
         self.metrics.reset()
-        mean_loss = float(self.loss_sum) / max(1, self.trainer.num_training_batches)
-        if not (math.isfinite(mean_loss) and self.finite):
-            what = f"the loss became {mean_loss}" if self.finite else "the network's decisions became NaN"
+        batches = max(1, self.trainer.num_training_batches) * self.trainer.world_size
+        mean_loss = float(sum_over_ranks(self.loss_sum)) / batches
+        finite = not sum_over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
+        if not (math.isfinite(mean_loss) and finite):
+            what = f"the loss became {mean_loss}" if finite else "the network's decisions became NaN"
             raise UserError(
                 f"{what} in epoch {self.current_epoch}: lower trainer.learning_rate "
                 f"(now {self.settings.learning_rate:g}), or look for extreme values in the features"

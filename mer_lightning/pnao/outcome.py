@@ -1,6 +1,7 @@
 """What one round on one fold leaves behind: a record, the network, and its predictions."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from mer_lightning.network.checkpoint import Trained, write_network
 from mer_lightning.run_directory import RoundFolder
 
 AGAIN = "delete that round's folder, and the same command trains it again"
+LARGEST_COUNT = 2**53
+LONGEST_REASON = 100  # characters
+MEASURED = {"loss", "dis", "dim", "com"}  # of every epoch
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,51 @@ class Outcome:
 def read_record(folder: RoundFolder) -> Record:
     """The record of a finished round."""
     with reading(folder.record, AGAIN):
-        return Record(**json.loads(folder.record.read_text(encoding="utf-8")))
+        record = Record(**json.loads(folder.record.read_text(encoding="utf-8")))
+        _check_record(record, folder)
+        return record
 
 
 def read_predictions(folder: RoundFolder, part: str) -> Predictions:
     """Predictions of a finished round; part: ``held_out``, ``stopping`` or ``test``."""
     with reading(folder.predictions(part), AGAIN):
-        return Predictions(**load_file(folder.predictions(part)))
+        predictions = Predictions(**load_file(folder.predictions(part)))
+        _check(predictions)
+        return predictions
+
+
+def _check_record(r: Record, folder: RoundFolder) -> None:
+    """A ValueError unless all values are of the kinds they should be, and the record is of its folder."""
+    if (folder.path.parent.name, folder.path.name) != (f"fold_{r.fold}", f"round_{r.round}"):
+        raise ValueError(f"the record of fold {r.fold}, round {r.round}"[:LONGEST_REASON])
+    for name in ("parameters", "nodes", "macs", "epochs"):
+        count = getattr(r, name)
+        if type(count) is not int or not (name == "parameters") <= count < LARGEST_COUNT:
+            raise ValueError(f"{name} is no count")
+    history = [value for epoch in r.history for value in epoch.values() if value is not None]
+    for number in (r.seconds, r.compact_error, *r.deltas, *history):
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError("seconds, compact_error, deltas or history hold what is no number")
+    if not all(isinstance(note, str) for note in r.notes) or not all(e.keys() >= MEASURED for e in r.history):
+        raise ValueError("notes or history are not what they should be")
+
+
+def _check(p: Predictions) -> None:
+    """A ValueError unless the tensors go together and are of the kinds they should be."""
+    (r,), (_, m, c) = p.rows.shape, p.branch_log_posteriors.shape
+    shapes = {
+        "log_posterior": (r, c),
+        "valence": (r,),
+        "weights": (r, m),
+        "branch_log_posteriors": (r, m, c),
+        "branch_valences": (r, m),
+    }
+    for name, shape in shapes.items():
+        tensor: Tensor = getattr(p, name)
+        if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+            raise ValueError(f"{name}: {tensor.dtype} {tuple(tensor.shape)}, expected numbers {shape}")
+    if p.rows.dtype != torch.int64 or bool((p.rows < 0).any()):
+        raise ValueError("rows: expected indices, 0 or above")
 
 
 def read_training_state(folder: RoundFolder) -> dict[str, Tensor]:

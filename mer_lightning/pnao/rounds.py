@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mer_lightning.config import Config
-from mer_lightning.data.datamodule import FoldData
+from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
 from mer_lightning.losses import UncertaintyWeighting
 from mer_lightning.network.base import Architecture, EmotionNetwork, count_nodes, count_parameters
 from mer_lightning.network.build import build
@@ -32,6 +32,7 @@ from mer_lightning.pnao.masks import (
 )
 from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions, read_training_state
 from mer_lightning.pnao.revision import revise_labels
+from mer_lightning.ranks import rank
 from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
 from mer_lightning.settings import PnaoConfig
 
@@ -58,7 +59,10 @@ def run_round(
     device: int | None,
     report: Report,
 ) -> None:
-    """Round ``number`` of Algorithm 1 on one fold, written to the run directory when it is whole."""
+    """Round ``number`` of Algorithm 1 on one fold, written to the run directory when it is whole.
+
+    Of the processes that share a fit, rank 0 writes.
+    """
     began = time.perf_counter()
     L.seed_everything(round_seed(config.seed, fold, number), verbose=False)
     if number == 0:
@@ -70,9 +74,13 @@ def run_round(
         start = pruned(config, run, data, fold, number)
     rewind = config.pnao.rewind_epoch if number else 0
     module = EmotionModule(start.network, start.weighting, config.loss, config.trainer, rewind, start.moments)
+    epochs, sparse = config.trainer.epochs - rewind, SparseTraining(config.loss.alpha)
+    if rank():
+        L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
+        fit(module, data, epochs, None, device, [sparse])
+        return
     with new_folder(run.round(fold, number).path) as folder:
-        callbacks = [SparseTraining(config.loss.alpha), Progress(report)]
-        moments = fit(module, data, config.trainer.epochs - rewind, folder, device, callbacks)
+        moments = fit(module, data, epochs, folder, device, [sparse, Progress(report)])
         network = module.network.cpu().eval()
         record = Record(
             fold=fold,
@@ -133,8 +141,10 @@ def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number:
         else tensor
         for key, tensor in state.items()
     }
-    probe = data.table(torch.device("cpu"))[torch.from_numpy(data.stopping_rows)].features
-    return Start(narrow, weighting, moments, notes, difference(masked(network, masks), narrow, probe))
+    wide, table = masked(network, masks), data.table(torch.device("cpu"))
+    probes = torch.split(torch.from_numpy(data.stopping_rows), EVALUATION_BATCH)
+    error = max(difference(wide, narrow, table[rows].features) for rows in probes)
+    return Start(narrow, weighting, moments, notes, error)
 
 
 def learn_masks(network: EmotionNetwork, config: Config, fold: int, number: int) -> Guarded:
@@ -162,9 +172,9 @@ def reference_widths(pnao: PnaoConfig, network: EmotionNetwork, fold: int, numbe
     return {group.name: group.width for group in widths}
 
 
-def round_seed(seed: int, fold: int, number: int) -> int:
+def round_seed(seed: int, fold: int, number: int, *rank: int) -> int:
     """A seed of its own for every fit, so that a continued run equals an undisturbed one."""
-    return int(np.random.SeedSequence([seed, fold, number]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, fold, number, *rank]).generate_state(1)[0])
 
 
 @torch.no_grad()

@@ -12,35 +12,53 @@ from numpy.typing import NDArray
 
 from mer_lightning.analysis.report import write_run_report
 from mer_lightning.config import Config
-from mer_lightning.crossval import cross_validate
+from mer_lightning.crossval import cross_validate, follow
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import check_folds, draw_folds, read_folds, write_folds
 from mer_lightning.data.readers import read_corpus
+from mer_lightning.devices import check_devices
 from mer_lightning.display import Display, show_results
 from mer_lightning.errors import UserError
+from mer_lightning.ranks import together
 from mer_lightning.results import write_results
 from mer_lightning.run_directory import RunDirectory, write_text
 from mer_lightning.tally import Tally
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
+from mer_lightning.tracking import NoTracker, tracking
 
 # may differ when a run is continued
-NOT_PART_OF_RESULTS = ("folds", "input", "output", "format", "model", "extract", "demo", "task", "report")
+NOT_PART_OF_RESULTS = (
+    *("folds", "input", "output", "format", "model", "extract", "demo", "task", "report", "logger"),
+    *("trainer.devices", "trainer.nodes"),
+)
 
 
 def run(config: Config, directory: RunDirectory) -> None:
+    """The experiment; of the processes that share a fit, rank 0 does it and the others train along."""
+    check_devices(config)
+    with together(config.trainer) as rank:
+        if rank == 0:
+            complete(config, directory)
+        else:
+            follow()
+
+
+def complete(config: Config, directory: RunDirectory) -> None:
     """Train what is not trained yet, then write the results. A finished run is only shown again."""
     with directory.locked():
         directory.sweep_up()
         directory.refuse_foreign()
         refuse_another_configuration(config, directory)
-        if not directory.finished:
-            (train if config.combine.of == "none" else combine_systems)(config, directory)
-        if not directory.report.is_file():
-            write_run_report(directory)
+        with tracking(config, directory) as tracker:
+            if not directory.finished:
+                (train if config.combine.of == "none" else combine_systems)(config, directory, tracker)
+            if not directory.report.is_file():
+                write_run_report(directory)
+            tracker.results()
     show_results(directory)
 
 
-def train(config: Config, directory: RunDirectory) -> None:
+def train(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
     """From the data to results.json."""
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
@@ -48,24 +66,26 @@ def train(config: Config, directory: RunDirectory) -> None:
     folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds, config.protocol)
     begin(config, directory, corpus)
+    tracker.start()
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
     count = int(folds.max()) + 1
     with Display(config, directory, corpus, count, warnings) as display:
-        tally = Tally(config, directory, corpus, count, [display])
+        tally = Tally(config, directory, corpus, count, [display, tracker])
         cross_validate(config, directory, corpus, folds, tally)
     write_results(config, directory, corpus, tally.summaries)
 
 
-def combine_systems(config: Config, directory: RunDirectory) -> None:
+def combine_systems(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
     """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
     corpus = read_corpus(config.data)
     begin(config, directory, corpus)
+    tracker.start()
     runs = given_runs(config)
     if not runs:
         for name, member in members(config, corpus).items():
             runs.append(finished_beside(member, directory, corpus) or RunDirectory(directory.members / name))
-            run(member, runs[-1])
+            complete(member, runs[-1])
     combine(config, directory, corpus, runs)
 
 
@@ -100,7 +120,7 @@ def differences(saved: dict[str, Any], mine: dict[str, Any], prefix: str = "") -
     """Sentences on the keys in which two configurations would give different results."""
     found = []
     for key in sorted({*saved, *mine}):
-        if prefix == "" and key in NOT_PART_OF_RESULTS:
+        if prefix + key in NOT_PART_OF_RESULTS:
             continue
         a, b = saved.get(key), mine.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -127,7 +147,7 @@ def with_reference(config: Config, directory: RunDirectory, corpus: Corpus) -> C
         return config
     plain = replace(config, experiment_name="pnao", pnao=replace(config.pnao, control="none"))
     reference = finished_beside(plain, directory, corpus) or RunDirectory(directory.reference)
-    run(plain, reference)
+    complete(plain, reference)
     return replace(config, pnao=replace(config.pnao, like=str(reference.path)))
 
 

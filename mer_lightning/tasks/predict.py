@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mer_lightning.config import Config
 from mer_lightning.data.arrays import brief
+from mer_lightning.data.blocks import release
 from mer_lightning.data.inputs import Inputs, inputs_of_folder, inputs_of_store, is_folder, is_store
 from mer_lightning.description import check_extractors
 from mer_lightning.display import print_whole
@@ -150,6 +151,8 @@ def decisions(predictor: Predictor, inputs: Inputs) -> Iterator[Decided]:
         features: dict[str, NDArray[Any]] = {name: inputs.features[name][rows] for name in predictor.features}
         p = predictor.predict(features)
         missing = {name: np.isnan(array[:, 0]) for name, array in features.items()}
+        for array in features.values():
+            release(array)
         for i, name in enumerate(inputs.ids[rows]):
             valence = float(p.valence[i]) if predictor.has_valence else None
             lacking = [feature_set for feature_set, is_missing in missing.items() if is_missing[i]]

@@ -1,0 +1,50 @@
+"""Signals that end a run in order: like Ctrl-C, finished rounds kept, but with exit codes of their own.
+
+A batch system sends SIGTERM before it kills a job, and SIGUSR1 some time ahead of the job's end if it is
+asked to (docs/devices.md).
+"""
+
+import os
+import signal
+import subprocess
+from types import FrameType
+
+STOPS = [s for name in ("SIGTERM", "SIGUSR1") if (s := getattr(signal, name, None))]  # Windows: SIGTERM alone
+
+
+def stop_like_ctrl_c() -> None:
+    """Let the signals raise KeyboardInterrupt, with the signal's number as its argument."""
+    for number in STOPS:
+        signal.signal(number, _interrupt)
+
+
+def leave_stopping_to_another() -> None:
+    """Ignore Ctrl-C and the signals: a process that another one starts ends when that one does."""
+    for number in (signal.SIGINT, *STOPS):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """128 + the signal's number, as shells count: Ctrl-C 130, SIGTERM 143, SIGUSR1 138 (on Linux)."""
+    return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+
+def requeue(interrupt: KeyboardInterrupt) -> str | None:
+    """Put the SLURM job that SIGUSR1 has interrupted back into the queue.
+
+    Returns:
+        What went wrong; None if nothing did, or if there is nothing to queue.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or not interrupt.args or interrupt.args[0] != getattr(signal, "SIGUSR1", None):
+        return None
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)  # noqa: S603, S607
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()
+        return f"scontrol requeue {job} failed ({reason}): submit the job again, and it goes on"
+    return None
