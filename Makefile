@@ -1,10 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install pnao test lint format clean
+.PHONY: help install pnao test bench bench-quick lint soak format clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## make .venv with the exact versions of constraints.txt, development tools included
 
@@ -19,10 +19,20 @@ pnao: install  ## the main job on the embedded (synthetic) data set
 test: install  ## the tests
 	$(BIN)/python -m pytest
 
-lint: install  ## format, style and types, as CI checks them
+soak: install  ## the long checks: thousands of damaged inputs (about half an hour)
+	$(BIN)/python -m pytest -m soak -n 1
+
+bench: install  ## how fast it is, as ratios; outputs/bench.json (about half an hour)
+	$(BIN)/python -m experiments.bench
+
+bench-quick: install  ## the same with fewer repeats, in three minutes
+	$(BIN)/python -m experiments.bench --quick
+
+lint: install  ## format, style, types and security, as CI checks them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml mer_lightning
 
 format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff format .

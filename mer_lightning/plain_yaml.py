@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+LARGEST = 2**64
+
 
 class PlainLoader(yaml.SafeLoader):
     """YAML without aliases, which we never write: a few lines of them can fill any memory."""
@@ -20,6 +22,17 @@ class PlainLoader(yaml.SafeLoader):
         if not all(isinstance(key, str) for key in mapping):
             raise ValueError("a key that is no text")
         return mapping
+
+
+def _ordinary_int(loader: PlainLoader, node: Any) -> int:
+    """A whole number that can be shown: Python refuses to write out those of thousands of digits."""
+    value = int(loader.construct_yaml_int(node))
+    if abs(value) >= LARGEST:
+        raise ValueError("a number of too many digits")
+    return value
+
+
+PlainLoader.add_constructor("tag:yaml.org,2002:int", _ordinary_int)
 
 
 def read_yaml(text: str) -> Any:

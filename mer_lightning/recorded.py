@@ -1,4 +1,4 @@
-"""What ``results.json`` must hold before anything of it is shown or compared."""
+"""The shape that JSON must have before it is used: ``results.json``, and a network's description."""
 
 import math
 from typing import Any
@@ -28,10 +28,21 @@ RESULTS = {
     "seconds": NUMBER,
 }
 
+ARCHITECTURE = {
+    "levels": {...: int},
+    "shared": {...: int},
+    "widths": {...: int},
+    "classes": int,
+    "dimension": int,
+    "layers": int,
+    "heads": int,
+    "dropout": NUMBER,
+}
+
 
 def checked_results(results: Any) -> dict[str, Any]:
     """``results`` itself. Raises ValueError, with the place, where it is not as a finished run writes it."""
-    _check(results, RESULTS, "")
+    check_shape(results, RESULTS, "")
     rounds = results["rounds"]
     if not rounds or [r["round"] for r in rounds] != list(range(len(rounds))):
         raise ValueError("rounds are not numbered 0, 1, ...")
@@ -40,11 +51,11 @@ def checked_results(results: Any) -> dict[str, Any]:
     if any(r["test"].keys() != results["test"].keys() for r in rounds):
         raise ValueError("its rounds have other test sets than it has")
     for r in rounds:
-        _check(r.get("notes", []), [str], "notes")
+        check_shape(r.get("notes", []), [str], "notes")
     return dict(results)
 
 
-def _check(value: Any, shape: Any, where: str) -> None:
+def check_shape(value: Any, shape: Any, where: str) -> None:
     """A ValueError unless ``value`` has the shape: a dict or list of shapes, or a type."""
     if isinstance(shape, dict):
         if not isinstance(value, dict):
@@ -53,12 +64,12 @@ def _check(value: Any, shape: Any, where: str) -> None:
         for key in shape.keys() - {...} if every is None else value:
             if key not in value:
                 raise ValueError(f"{where or 'it'} has no {key!r}")
-            _check(value[key], shape[key] if every is None else every, f"{where}.{key}".lstrip("."))
+            check_shape(value[key], shape[key] if every is None else every, f"{where}.{key}".lstrip("."))
     elif isinstance(shape, list):
         if not isinstance(value, list):
             raise ValueError(f"{where} is no list")
         for each in value:
-            _check(each, shape[0], where)
+            check_shape(each, shape[0], where)
     elif not isinstance(value, shape) or isinstance(value, bool) or _odd(value):
         raise ValueError(f"{where} is {str(value)[:40]!r}")
 

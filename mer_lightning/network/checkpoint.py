@@ -17,6 +17,7 @@ from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import UserError
 from mer_lightning.network.base import Architecture, EmotionNetwork
 from mer_lightning.network.build import sketched
+from mer_lightning.recorded import ARCHITECTURE, check_shape
 
 
 class Trained(NamedTuple):
@@ -55,6 +56,7 @@ def read_network(stem: Path) -> Trained:
             )
         a = description["architecture"]
         architecture = Architecture(**{**a, "fusion_weights": tuple(a["fusion_weights"])})
+        check_shape(asdict(architecture), ARCHITECTURE, "architecture")
         tensors = load(content)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
         network = _fitting(architecture, weights).to_empty(device="cpu")
