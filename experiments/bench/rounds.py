@@ -5,14 +5,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import lightning as L
-
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, spread, stopwatch
 from experiments.bench.setting import corpus, epoch_of_ours, fold_data, new_module, settings, thinning
 from mer_lightning import crossval
 from mer_lightning.data.folds import draw_folds
 from mer_lightning.losses import UncertaintyWeighting
 from mer_lightning.network.base import count_parameters
+from mer_lightning.network.fit import EarlyStopPoint
 from mer_lightning.network.module import EmotionModule
 from mer_lightning.pnao import compact, rounds
 from mer_lightning.pnao.outcome import Outcome
@@ -22,13 +21,13 @@ EPOCHS = 30  # of a round of the main job
 WIDTHS = (1.0, 0.8, 0.6, 0.4)  # share of every group's nodes in rounds 0 to 3
 PRUNE = "importance, masks, compaction and their check"
 FILES = "files of the round"
-CHECKPOINT = "checkpoint at each better epoch"
+CHECKPOINT = "copies at each better epoch"
 FIT = "the fit"
 PARTS = {  # what is timed within a round: owner, name
     PRUNE: (rounds, "pruned"),
     "of these, the check that the outputs are the same": (rounds, "difference"),
     FILES: (Outcome, "write"),
-    CHECKPOINT: (L.Trainer, "save_checkpoint"),
+    CHECKPOINT: (EarlyStopPoint, "on_validation_end"),
     FIT: (rounds, "fit"),
     "the data of the fold": (crossval, "FoldData"),
 }
@@ -39,7 +38,7 @@ def prune_share(scale: Scale) -> list[Figure]:
     """Importance, masks, compaction and checkpointing in a round of 30 epochs, as the run does them.
 
     Fewer epochs are trained: the time of a round is that of its fixed parts and of 30 times the mean epoch,
-    and as many of the 30 write a checkpoint as of those trained. Data are read once for all rounds.
+    and as many of the 30 keep a copy as of those trained. Data are read once for all rounds.
     """
     config = settings(f"data.size={scale.size}", "pnao.rounds=1", f"trainer.epochs={scale.epochs}")
     data = corpus(config.data.size)

@@ -1,13 +1,14 @@
 """One fit with a fresh Trainer: to the early-stop point and back to its weights."""
 
+import math
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import cast
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.devices import placement, quieten_lightning
@@ -28,27 +29,45 @@ class Progress(L.Callback):
         self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[SCORE]))
 
 
+class EarlyStopPoint(L.Callback):
+    """Keeps the weights and the optimiser's moments of the epoch with the best score.
+
+    In memory: written to disk at each better epoch they would cost a tenth of it, and nobody would read them,
+    because a round that is interrupted is trained again from its beginning.
+    """
+
+    def __init__(self) -> None:
+        self.score = -math.inf
+        self.weights: dict[str, Tensor] = {}
+        self.moments: Moments = {}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The score has just been logged; of equals the first counts."""
+        score = float(trainer.callback_metrics[SCORE])
+        if score > self.score:
+            self.score = score
+            self.weights = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+            self.moments = moments_by_name(cast(EmotionModule, pl_module), trainer.optimizers[0])
+
+
 def fit(
     module: EmotionModule,
     data: FoldData,
     epochs: int,
-    folder: Path | None,
     device: int | None,
     callbacks: Sequence[L.Callback],
 ) -> Moments:
     """Train ``module`` for at most ``epochs`` and leave it at its early-stop point.
 
     Args:
-        folder: where the checkpoint of the early-stop point is kept meanwhile; None on the ranks above 0,
-            which train along and go back to nothing.
         device: index of the accelerator to use, None for Lightning's choice, or for all of a shared fit.
 
     Returns:
-        The optimiser's moments at the early-stop point, by parameter name; none without a folder.
+        The optimiser's moments at the early-stop point, by parameter name.
     """
     quieten_lightning()
     settings = module.settings
-    best = ModelCheckpoint(folder, filename="best", monitor=SCORE, mode="max", save_top_k=1)
+    best = EarlyStopPoint()
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, epochs, device, [*callbacks, stop, best])
     module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode
@@ -57,12 +76,8 @@ def fit(
     except SystemExit as error:  # what Lightning makes of Ctrl-C and of what is treated like it
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which it has switched off
         raise error.__context__ or error from None
-    if folder is None:
-        return {}
-    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    Path(best.best_model_path).unlink()  # what is kept is written as safetensors
-    module.load_state_dict(checkpoint["state_dict"])
-    return moments_by_name(module, checkpoint["optimizer_states"][0]["state"])
+    module.load_state_dict(best.weights)
+    return {name: tensor.cpu() for name, tensor in best.moments.items()}
 
 
 def make_trainer(
@@ -76,6 +91,7 @@ def make_trainer(
         callbacks=callbacks,
         gradient_clip_val=settings.gradient_clip or None,
         logger=False,
+        enable_checkpointing=False,  # see EarlyStopPoint
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -86,12 +102,10 @@ def make_trainer(
     return trainer
 
 
-def moments_by_name(module: EmotionModule, state: dict[int, dict[str, Tensor]]) -> Moments:
-    """The optimiser's state, kept by index, under the parameters' names."""
-    names = [name for name, _ in module.network.named_parameters()]
+def moments_by_name(module: EmotionModule, optimiser: Optimizer) -> Moments:
+    """A copy of the optimiser's state for the network's parameters; the d of the loss carry over anyway."""
     return {
-        f"{kind}/{names[index]}": tensor
-        for index, kinds in state.items()
-        if index < len(names)  # what follows are the d of the loss, which carry over by themselves
-        for kind, tensor in kinds.items()
+        f"{kind}/{name}": tensor.clone()
+        for name, parameter in module.network.named_parameters()
+        for kind, tensor in optimiser.state.get(parameter, {}).items()
     }

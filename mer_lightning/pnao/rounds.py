@@ -77,10 +77,10 @@ def run_round(
     epochs, sparse = config.trainer.epochs - rewind, SparseTraining(config.loss.alpha)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-        fit(module, data, epochs, None, device, [sparse])
+        fit(module, data, epochs, device, [sparse])
         return
     with new_folder(run.round(fold, number).path) as folder:
-        moments = fit(module, data, epochs, folder, device, [sparse, Progress(report)])
+        moments = fit(module, data, epochs, device, [sparse, Progress(report)])
         network = module.network.cpu().eval()
         record = Record(
             fold=fold,
