@@ -98,9 +98,12 @@ def main() -> None:
 
 
 def refuse_unknown_options(arguments: list[str]) -> None:
-    """A UserError for an option that Hydra does not have: by itself, it would print all that it has."""
-    _, unknown = get_args_parser().parse_known_args(arguments)
-    if options := [argument for argument in unknown if argument.startswith("-")]:
+    """A UserError for an option that Hydra does not have, or that we do not: its rerun loads a pickle."""
+    known, unknown = get_args_parser().parse_known_args(arguments)
+    options = [argument for argument in unknown if argument.startswith("-")]
+    if known.experimental_rerun is not None:
+        options.append("--experimental-rerun")
+    if options:
         raise UserError(f"unknown option {options[0]!r}; settings are given as key=value, see --help")
 
 

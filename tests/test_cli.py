@@ -85,7 +85,8 @@ def test_every_choice_composes(choice: str) -> None:
         (["task=import"], "output=STORE"),
         (["seed="], "seed"),
         (["pnao.rate=[0.1"], "pnao.rate"),
-        (["--experiment=pnao"], "unknown option '--experiment=pnao'"),
+        (["--expriment=pnao"], "unknown option '--expriment=pnao'"),
+        (["--experimental-rerun=x.pickle"], "unknown option '--experimental-rerun'"),
     ],
 )
 def test_a_mistake_ends_with_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:

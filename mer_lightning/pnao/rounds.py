@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mer_lightning.config import Config
-from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
+from mer_lightning.data.datamodule import FoldData
 from mer_lightning.losses import UncertaintyWeighting
 from mer_lightning.network.base import Architecture, EmotionNetwork, count_nodes, count_parameters
 from mer_lightning.network.build import build
@@ -37,6 +37,7 @@ from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
 from mer_lightning.settings import PnaoConfig
 
 Report = Callable[[int, float], None]  # epoch, validation score
+PROBE = 256  # utterances on which the narrowed network is compared with the masked one
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,8 @@ def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number:
         else tensor
         for key, tensor in state.items()
     }
-    wide, table = masked(network, masks), data.table(torch.device("cpu"))
-    probes = torch.split(torch.from_numpy(data.stopping_rows), EVALUATION_BATCH)
-    error = max(difference(wide, narrow, table[rows].features) for rows in probes)
-    return Start(narrow, weighting, moments, notes, error)
+    probe = data.table(torch.device("cpu"))[torch.from_numpy(data.stopping_rows[:PROBE])].features
+    return Start(narrow, weighting, moments, notes, difference(masked(network, masks), narrow, probe))
 
 
 def learn_masks(network: EmotionNetwork, config: Config, fold: int, number: int) -> Guarded:
