@@ -173,8 +173,6 @@ def largest_difference(run: Runner, predictor: Predictor, path: Path) -> float:
     """
     features = sample(predictor, max(BATCHES))
     expected = outputs_of(predictor, features)
-    if not all(np.isfinite(x).all() for x in expected.values()):
-        raise UserError(f"{path}: not written, the model's own predictions are NaN; train it again")
     scale = {"valence": float(np.abs(expected["valence"]).max()) or 1.0}
     worst = 0.0
     for rows in BATCHES:

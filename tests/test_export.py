@@ -258,7 +258,7 @@ def test_a_model_of_nan_is_not_written(tmp_path: Path) -> None:
     for parameter in predictor.members[1].trained.network.parameters():
         parameter.data[:] = torch.nan
     run = partial(outputs_of, predictor)
-    with pytest.raises(UserError, match="the model's own predictions are NaN"):
+    with pytest.raises(UserError, match="the model is damaged"):
         largest_difference(run, predictor, tmp_path)
 
 

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from mer_lightning.config import Config
 from mer_lightning.data.arrays import brief
-from mer_lightning.data.blocks import release
 from mer_lightning.data.inputs import Inputs, inputs_of_folder, inputs_of_store, is_folder, is_store
+from mer_lightning.data.mapped import release
 from mer_lightning.description import check_extractors
 from mer_lightning.display import print_whole
 from mer_lightning.errors import UserError

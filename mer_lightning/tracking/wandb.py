@@ -55,6 +55,7 @@ class WandbSink:
 
     def __init__(self, config: Config, run: RunDirectory, memory: Memory) -> None:
         self.config, self.directory, self.id = config, run, memory.id
+        wandb.setup(wandb.Settings(silent=True))  # advice on other products comes before a run's own settings
         self.defined: set[str] = set()
         try:
             self.run = self._open(config.logger.mode)

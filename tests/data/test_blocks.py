@@ -9,9 +9,11 @@ import torch
 from scipy.stats import spearmanr
 
 from mer_lightning.data import blocks
-from mer_lightning.data.blocks import gather, release, shuffled_loads
+from mer_lightning.data import mapped as mapped_sets
+from mer_lightning.data.blocks import shuffled_loads
 from mer_lightning.data.corpus import Corpus, Utterance, count_missing
 from mer_lightning.data.datamodule import BatchLoader, FoldData
+from mer_lightning.data.mapped import gather, release
 from mer_lightning.data.standardise import fit_standardisation
 from mer_lightning.data.store import read_store, write_store
 from tests.data.helpers import data_config
@@ -110,7 +112,7 @@ def test_an_epoch_from_the_map_is_an_epoch_of_resident_rows(
     corpus: Corpus, mapped: Corpus, buffer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "BUFFER", buffer)
-    monkeypatch.setattr(blocks, "STROKE", 500)
+    monkeypatch.setattr(mapped_sets, "STROKE", 500)
     lazy, resident = loader(mapped), loader(corpus)
     epochs = [rows_of(lazy) for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == np.flatnonzero(FOLDS != 1).tolist()
@@ -179,7 +181,7 @@ def large(tmp_path: Path) -> Path:
 
 @needs_smaps
 def test_little_of_a_map_is_ever_in_memory(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "STROKE", 2_000_000)
+    monkeypatch.setattr(mapped_sets, "STROKE", 2_000_000)
     monkeypatch.setattr("mer_lightning.data.standardise.BLOCK", 500)
     monkeypatch.setattr("mer_lightning.data.corpus.BLOCK", 500)
     peaks: list[int] = []
@@ -188,7 +190,7 @@ def test_little_of_a_map_is_ever_in_memory(large: Path, monkeypatch: pytest.Monk
         peaks.append(resident_bytes(large))
         release(array)
 
-    for module in ("blocks", "corpus"):
+    for module in ("mapped", "corpus"):
         monkeypatch.setattr(f"mer_lightning.data.{module}.release", watched)
     array = np.load(large, mmap_mode="r")
     everyone = np.arange(len(array))
