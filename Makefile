@@ -19,7 +19,7 @@ pnao: install  ## the main job on the embedded (synthetic) data set
 test: install  ## the tests
 	$(BIN)/python -m pytest
 
-soak: install  ## the long checks: thousands of damaged inputs (about half an hour)
+soak: install  ## the long checks: damaged inputs, kills, a store of 12 GB (an hour or more)
 	$(BIN)/python -m pytest -m soak -n 1
 
 bench: install  ## how fast it is, as ratios; outputs/bench.json (about half an hour)
