@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mer_lightning.__main__ import conf_folder, spelled_out
 from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
+from tests.processes import started
 
 EXPERIMENTS = sorted(p.stem for p in (conf_folder() / "experiment").glob("*.yaml"))
 
@@ -153,11 +154,6 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/*"))
 
 
-def hears_ctrl_c() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path, workers: int) -> None:
     data = write_folder(tmp_path / "data", n=240)
@@ -175,14 +171,7 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path,
         "hydra.run.dir=out",
     ]
     for sent in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=hears_ctrl_c,
-        )
+        process = started(command, tmp_path)
         done_before = len(list(tmp_path.glob("out/fold_*/round_*")))
         deadline = time.monotonic() + 60
         while (

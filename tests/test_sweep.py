@@ -31,6 +31,7 @@ from mer_lightning.analysis.sweep import (
 from mer_lightning.errors import UserError, users_mistake
 from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
+from tests.processes import started
 
 GRID = ("+experiment=pnao", "pnao.rate=0.1,1.5,0.6", "pnao.rounds=1", "trainer.epochs=2")
 
@@ -95,10 +96,6 @@ def test_a_failed_setting_stops_no_other_and_is_named(
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-def hears_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_and_a_kill_lose_nothing(whole: subprocess.CompletedProcess[str], place: Path) -> None:
     """Sent while the last setting trains; then the same command ends like the undisturbed sweep."""
     again = command(place / "data", *GRID, "hydra.sweep.dir=killed")
@@ -107,14 +104,7 @@ def test_ctrl_c_and_a_kill_lose_nothing(whole: subprocess.CompletedProcess[str],
         (signal.SIGINT, "*rate=0.1*/fold_0/round_0"),
         (signal.SIGKILL, "*rate=0.1*/report.html"),
     ):
-        process = subprocess.Popen(
-            again,
-            cwd=place,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=hears_ctrl_c,
-        )
+        process = started(again, place)
         deadline = time.monotonic() + 120
         while not list(killed.glob(done)) and time.monotonic() < deadline:
             time.sleep(0.02)

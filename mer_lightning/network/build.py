@@ -27,11 +27,6 @@ def sketched(architecture: Architecture) -> EmotionNetwork:
         return build(architecture)
 
 
-def build_empty(architecture: Architecture) -> EmotionNetwork:
-    """The same with weights that are yet to be loaded: no time is spent on initial values."""
-    return sketched(architecture).to_empty(device="cpu")
-
-
 def narrowed(network: EmotionNetwork, widths: dict[str, int]) -> EmotionNetwork:
     """A network of the same kind whose node groups have ``widths``; its weights are not yet set."""
-    return build_empty(replace(network.architecture, widths=widths))
+    return sketched(replace(network.architecture, widths=widths)).to_empty(device="cpu")
