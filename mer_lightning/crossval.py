@@ -75,9 +75,18 @@ class Bench:
         )
         here = gpus(config.trainer.accelerator)
         device = fold % here if here else None
-        run_round(
-            config, self.run, data, fold, number, device, lambda e, s: self.tell(Epoch(fold, number, e, s))
-        )
+        try:
+            run_round(
+                config,
+                self.run,
+                data,
+                fold,
+                number,
+                device,
+                lambda e, s: self.tell(Epoch(fold, number, e, s)),
+            )
+        except UserError as error:
+            raise UserError(f"fold {fold}, round {number}: {error}") from error
 
 
 def worker_count(config: Config, folds: int) -> int:

@@ -1,5 +1,6 @@
 """A user's mistake, and damaged files."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +8,11 @@ from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
 
 NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|ray|submitit)")
 
+MAKE_SPACE = "what was written before is whole: make space, and the same command goes on"
 LONGEST = 2000  # characters of a message
 READING_CONFIGURATION = (
     "hydra",
@@ -38,9 +41,18 @@ def users_mistake(error: Exception) -> str | None:
         return "a file or an override is nested too deeply to be read; HYDRA_FULL_ERROR=1 shows which"
     if raised_in(error) in READING_CONFIGURATION:
         return f"a configuration file or an override cannot be read: {one_line(error)}"
+    if disk_full(error):
+        return f"no space is left on the disk; {MAKE_SPACE}"
     if isinstance(error, OSError) and error.filename is not None:
         return one_line(f"{error.filename}: {error.strerror}")
     return None
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether it says that a disk is full, or one's share of it used up."""
+    if isinstance(error, SafetensorError):
+        return f"os error {errno.ENOSPC}" in str(error)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def raised_in(error: Exception) -> str:

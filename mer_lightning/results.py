@@ -21,7 +21,8 @@ from mer_lightning.description import Description, Share, needed_features, write
 from mer_lightning.metrics import Scores
 from mer_lightning.network.checkpoint import Trained, read_network, write_network
 from mer_lightning.pnao.outcome import Record, read_predictions, read_record
-from mer_lightning.run_directory import RunDirectory, new_folder, write_text
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.writing import new_folder, write_text
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
 

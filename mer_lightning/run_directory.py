@@ -1,68 +1,24 @@
-"""The one place that names the files of a run, and writes them so that none is ever half there."""
+"""The one place that names the files of a run, and says what of it is done, damaged or left over."""
 
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mer_lightning.checksums import damaged
 from mer_lightning.errors import UserError, reading
 from mer_lightning.plain_yaml import read_yaml
 from mer_lightning.recorded import checked_results
+from mer_lightning.writing import UNFINISHED
 
-UNFINISHED = ".unfinished"  # how temporary names end
 # what a run replaces as a whole, or writes into
 FOLDERS = ("fold_*", "model", "figures", "reference", "members")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, UTF-8, whole or not at all: to a temporary name beside it, then moved."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """The same for any content."""
-    with new_file(path, "wb") as file:
-        file.write(content)
-
-
-@contextmanager
-def new_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A temporary file beside ``path``, UTF-8 or (``wb``) bytes; it takes its name if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
-    try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
-            yield file
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)  # noqa: PTH105  (replaces on every platform)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` which takes its name if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}.", path.parent))
-    try:
-        yield temporary
-        for made in temporary.rglob("*"):
-            made.chmod(0o755 if made.is_dir() else 0o644)  # some libraries write for the owner alone
-        temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)  # an older one of ours: refuse_foreign has seen to that
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 @dataclass(frozen=True)
@@ -74,7 +30,12 @@ class RoundFolder:
     @property
     def done(self) -> bool:
         """Whether the round is finished."""
-        return self.record.is_file()
+        return self.checksums.is_file()
+
+    @property
+    def checksums(self) -> Path:
+        """Hashes of the others, written last."""
+        return self.path / "SHA256SUMS"
 
     @property
     def record(self) -> Path:
@@ -223,6 +184,22 @@ class RunDirectory:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def unmark_damage(self) -> list[str]:
+        """Let rounds with a damaged file, and those trained after them, count as unfinished; say which."""
+        notes = []
+        for fold in sorted(self.path.glob("fold_*")):
+            rounds = [RoundFolder(fold / f"round_{number}") for number in range(len(os.listdir(fold)))]  # noqa: PTH208
+            for number, folder in enumerate(rounds):
+                if folder.done and not (name := damaged(folder.checksums)):
+                    continue
+                if folder.done:
+                    before = f"going on from round {number - 1}" if number else "beginning anew"
+                    notes.append(f"{folder.path / str(name)} is damaged, its hash is another: {before} there")
+                for later in rounds[number:]:
+                    later.checksums.unlink(missing_ok=True)
+                break
+        return notes
 
     @contextmanager
     def locked(self) -> Iterator[None]:

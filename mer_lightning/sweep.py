@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mer_lightning.config import Config
 from mer_lightning.errors import UserError, one_line, users_mistake
-from mer_lightning.run_directory import RunDirectory, write_text
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.writing import write_text
 
 SIDE_BY_SIDE = ("joblib", "ray", "submitit_local")  # launchers whose jobs share this machine
 MARK = "A sweep failed here.\nerror: "  # so begin our notes; another error.txt is not ours to replace

@@ -12,7 +12,8 @@ from mer_lightning.analysis.pictures import Picture
 from mer_lightning.analysis.runs import find_runs, read_run
 from mer_lightning.analysis.systems import data_sets
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory, new_folder, write_text
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.writing import new_folder, write_text
 
 INDEX = "index.html"
 

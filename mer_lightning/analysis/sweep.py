@@ -17,7 +17,8 @@ from mer_lightning.analysis.figures.sweep import Swept, sweep_figure
 from mer_lightning.analysis.runs import TRAIN_VAL, part_scores, run_folders
 from mer_lightning.analysis.statistics import MEASURES, over_seeds
 from mer_lightning.analysis.table import cell
-from mer_lightning.run_directory import RunDirectory, write_bytes, write_text
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.writing import write_bytes, write_text
 
 EXPERIMENT, SEED = "experiment_name", "seed"
 SEVERAL = 7  # lines in the picture, at most

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
 from mer_lightning.data.labels import read_table, whole_number
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import write_text
+from mer_lightning.writing import write_text
 
 
 def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]:

@@ -24,8 +24,8 @@ from mer_lightning.data.manifest import FeatureEntry, Manifest, read_manifest, w
 from mer_lightning.data.places import data_root, require_sets
 from mer_lightning.data.tensorfile import TENSOR, map_tensor, sha256
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import new_folder
 from mer_lightning.settings import DataConfig
+from mer_lightning.writing import new_folder
 
 LABELS = "labels.csv"
 GIGABYTE = 1e9

@@ -1,7 +1,7 @@
 """The LightningModule: one round's loss, validation score and optimiser."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -86,7 +86,7 @@ class EmotionModule(L.LightningModule):
         self.moments = moments or {}
         self.metrics = EmotionMetrics(network.architecture.classes)
         self.history: list[dict[str, float | None]] = []
-        self.loss_sum = torch.zeros(())
+        self.losses: list[Tensor] = []  # of the epoch's batches
         self.finite = torch.ones((), dtype=torch.bool)  # whether all decisions of the epoch are numbers
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -95,12 +95,12 @@ class EmotionModule(L.LightningModule):
         known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
         share, present = share_of_labels(known, self.trainer.world_size)
         total: Tensor = self.weighting(*(losses * share), present)
-        self.loss_sum += total.detach()
+        self.losses.append(total.detach())
         return total
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sum, on the device: nothing is logged step by step."""
-        self.loss_sum = torch.zeros((), device=self.device)
+        """Start the epoch's losses; they stay on the device, nothing is logged step by step."""
+        self.losses = []
         self.finite = torch.ones((), dtype=torch.bool, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -113,17 +113,26 @@ class EmotionModule(L.LightningModule):
         """Log the epoch's score, and refuse to go on from a loss that is no number."""
         scores = self.metrics.scores()
         self.metrics.reset()
-        batches = max(1, self.trainer.num_training_batches) * self.trainer.world_size
-        mean_loss = float(sum_over_ranks(self.loss_sum)) / batches
+        losses = sum_over_ranks(torch.stack(self.losses)) / self.trainer.world_size
         finite = not sum_over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
-        if not (math.isfinite(mean_loss) and finite):
-            what = f"the loss became {mean_loss}" if finite else "the network's decisions became NaN"
-            raise UserError(
-                f"{what} in epoch {self.current_epoch}: lower trainer.learning_rate "
-                f"(now {self.settings.learning_rate:g}), or look for extreme values in the features"
-            )
+        self._refuse_odd_numbers(losses.tolist(), finite)
         self.log(SCORE, scores.monitored)
-        self.history.append({"loss": mean_loss, **scores._asdict()})
+        self.history.append({"loss": float(losses.mean()), **scores._asdict()})
+
+    def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:
+        """A UserError for a batch's loss that is no number, or decisions that are none."""
+        odd = [(number, loss) for number, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+        if odd:
+            (number, loss), *_ = odd
+            what = f"the loss became {loss} in batch {number}"
+        elif not finite:
+            what = f"the network's decisions became NaN after batch {len(losses)}, the last,"
+        else:
+            return
+        raise UserError(
+            f"{what} of epoch {self.current_epoch}: lower trainer.learning_rate "
+            f"(now {self.settings.learning_rate:g}), or look for extreme values in the features"
+        )
 
     def configure_optimizers(self) -> Any:  # Lightning takes many forms
         """AdamW, fused; no weight decay on the d of the loss. The schedule moves once an epoch."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mer_lightning.checksums import write_checksums
 from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
 from mer_lightning.errors import reading
 from mer_lightning.network.base import EmotionNetwork
@@ -72,12 +73,13 @@ class Outcome:
     test: Predictions
 
     def write(self, folder: RoundFolder) -> None:
-        """The record last: a folder with a record is whole."""
+        """The hashes last: a folder with hashes is whole."""
         write_network(folder.network, self.trained)
         save_file(self.training_state, folder.training)
         for part in ("held_out", "stopping", "test"):
             save_file(vars(getattr(self, part)), folder.predictions(part))
         folder.record.write_text(json.dumps(asdict(self.record), indent=1), encoding="utf-8")
+        write_checksums(folder.checksums)
 
 
 def read_record(folder: RoundFolder) -> Record:

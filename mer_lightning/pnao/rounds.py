@@ -33,8 +33,9 @@ from mer_lightning.pnao.masks import (
 from mer_lightning.pnao.outcome import Outcome, Record, predict_part, read_predictions, read_training_state
 from mer_lightning.pnao.revision import revise_labels
 from mer_lightning.ranks import rank
-from mer_lightning.run_directory import RoundFolder, RunDirectory, new_folder
+from mer_lightning.run_directory import RoundFolder, RunDirectory
 from mer_lightning.settings import PnaoConfig
+from mer_lightning.writing import new_folder
 
 Report = Callable[[int, float], None]  # epoch, validation score
 PROBE = 256  # utterances on which the narrowed network is compared with the masked one

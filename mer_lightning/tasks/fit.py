@@ -21,10 +21,11 @@ from mer_lightning.display import Display, show_results
 from mer_lightning.errors import UserError
 from mer_lightning.ranks import together
 from mer_lightning.results import write_results
-from mer_lightning.run_directory import RunDirectory, write_text
+from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tally import Tally
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 from mer_lightning.tracking import NoTracker, tracking
+from mer_lightning.writing import write_text
 
 # may differ when a run is continued
 NOT_PART_OF_RESULTS = (
@@ -66,6 +67,7 @@ def train(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
     folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds, config.protocol)
     begin(config, directory, corpus)
+    warnings += directory.unmark_damage()
     tracker.start()
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)

@@ -25,7 +25,8 @@ from mer_lightning.errors import UserError
 from mer_lightning.extract.parts import failures_csv
 from mer_lightning.predict import Predictor, load
 from mer_lightning.results import decision_cells, decision_header
-from mer_lightning.run_directory import RunDirectory, new_file, write_text
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.writing import new_file, write_text
 
 BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
 SHOWN = 20  # utterances, or clips that failed, on the screen

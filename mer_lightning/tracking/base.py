@@ -14,8 +14,9 @@ from mer_lightning.crossval import Epoch
 from mer_lightning.errors import UserError, reading
 from mer_lightning.pnao.outcome import Record, read_record
 from mer_lightning.results import RoundSummary, round_json
-from mer_lightning.run_directory import RunDirectory, write_text
+from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tracking.scalars import Row, epoch_rows, round_row
+from mer_lightning.writing import write_text
 
 
 @dataclass

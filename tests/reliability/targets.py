@@ -18,6 +18,7 @@ from mer_lightning.analysis.page import run_page
 from mer_lightning.analysis.report import write_report
 from mer_lightning.analysis.runs import find_runs
 from mer_lightning.analysis.systems import data_sets
+from mer_lightning.checksums import write_checksums
 from mer_lightning.config import Config
 from mer_lightning.data.corpus import check_id
 from mer_lightning.data.mertools import read_label_npz
@@ -92,6 +93,8 @@ def mend_digests(work: Path) -> None:
             elif "sha256" in about:
                 about["sha256"] = digest(path.with_suffix(".safetensors"))
             path.write_text(json.dumps(about), encoding="utf-8")
+    for path in work.rglob("SHA256SUMS"):
+        write_checksums(path)
 
 
 def digest(path: Path) -> str:

@@ -58,6 +58,7 @@ def test_what_a_run_goes_on_from(trained: tuple[Config, Path], tmp_path: Path, n
     run = RunDirectory(shutil.copytree(pristine, tmp_path / "run"))
     run.results.unlink()
     json_edit(run.path / name, edit)
+    mend_digests(run.path)
     with pytest.raises(UserError, match=Path(name).name.replace(".", r"\.")):
         fit.run(config, run)
 
@@ -80,6 +81,7 @@ def test_predictions(trained: tuple[Config, Path], tmp_path: Path, key: str, ten
     tensors = load_file(path)
     size = len(tensors["rows"])
     save_file(tensors | {key: tensor.repeat(2)[:size] if key == "rows" else tensor}, path)
+    mend_digests(run.path)
     with pytest.raises(UserError, match="damaged"):
         fit.run(config, run)
 

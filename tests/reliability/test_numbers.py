@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mer_lightning import load
 from mer_lightning.analysis.report import write_run_report
 from mer_lightning.errors import UserError
+from mer_lightning.losses import emotion_loss
+from mer_lightning.network import module
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed
@@ -150,10 +153,35 @@ def test_features_of_one_dimension(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("clip", ["0", "1"])
 def test_a_loss_that_is_no_number_names_the_epoch_and_the_likely_cause(tmp_path: Path, clip: str) -> None:
-    with pytest.raises(UserError, match=r"in epoch [01].*trainer.learning_rate"):
+    with pytest.raises(UserError, match=r"fold 0, round 0: .* batch 1, .* epoch [01]: lower trainer.learn"):
         fitted(tmp_path, "trainer.learning_rate=1e38", f"trainer.gradient_clip={clip}", "trainer.epochs=2")
     left = [p for p in (tmp_path / "run").rglob("*") if p.name.startswith(("round_", ".round_"))]
     assert not left  # nothing of the round that failed
+
+
+def test_an_infinite_gradient_is_told_by_the_batch_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = 6  # an epoch's: 22 or 23 utterances by 4
+
+    class Infinite(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * float("inf")
+
+    def loss(posteriors: torch.Tensor, emotions: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        value = emotion_loss(posteriors, emotions)
+        return Infinite.apply(value) if len(calls) == batches + 2 else value
+
+    calls: list[int] = []
+    monkeypatch.setattr(module, "emotion_loss", loss)
+    with pytest.raises(UserError, match=r"the loss became nan in batch 3 of epoch 1"):
+        fitted(tmp_path, "trainer.batch_size=4", "trainer.epochs=3")
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])

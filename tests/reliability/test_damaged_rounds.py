@@ -1,0 +1,95 @@
+"""Rounds of a run that a disk or a copy damaged: noticed, named, and trained again to the same result."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mer_lightning.config import Config
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.tasks import fit
+from tests.conftest import SMALL, composed, folder_overrides, write_folder
+from tests.reliability.kills import contents
+from tests.reliability.targets import without_figures
+
+
+class Finished(NamedTuple):
+    config: Config
+    run: RunDirectory
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A finished run of three rounds on two folds, not to be changed."""
+    root = tmp_path_factory.mktemp("rounds")
+    config = composed(*folder_overrides(write_folder(root / "data")), *SMALL, "+experiment=pnao")
+    run = RunDirectory(root / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "write_run_report", without_figures)
+        fit.run(config, run)
+    return Finished(config, run)
+
+
+def cut_short(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def one_bit_flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def unfinished(finished: Finished, path: Path) -> RunDirectory:
+    """A copy as if the run had been killed before its last round on one fold."""
+    run = RunDirectory(shutil.copytree(finished.run.path, path))
+    run.results.unlink()
+    shutil.rmtree(run.path / "fold_1" / "round_2")
+    return run
+
+
+@pytest.mark.parametrize("damage", [cut_short, one_bit_flipped])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("fold_0/round_0/record.json", "beginning anew"),
+        ("fold_0/round_2/network.safetensors", "going on from round 1"),
+        ("fold_0/round_1/network.json", "going on from round 0"),
+        ("fold_1/round_1/training.safetensors", "going on from round 0"),
+        ("fold_1/round_1/test.safetensors", "going on from round 0"),
+        ("fold_1/round_0/SHA256SUMS", ""),
+    ],
+)
+def test_a_damaged_round_is_trained_again_to_the_same_result(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, says: str, damage: Callable[[bytes], bytes],
+) -> None:  # fmt: skip
+    run = unfinished(finished, tmp_path / "run")
+    path = run.path / name
+    path.write_bytes(damage(path.read_bytes()))
+    fit.run(finished.config, run)
+    told = capsys.readouterr().out
+    assert told.count("is damaged") == 1
+    assert f"{path} is damaged, its hash is another: {says}" in told or path.name == "SHA256SUMS"
+    assert contents(run.path) == contents(finished.run.path)
+
+
+def test_whole_rounds_are_neither_named_nor_trained_again(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unfinished(finished, tmp_path / "run")
+    whole = [*run.path.glob("fold_*/round_*/record.json")]
+    times = [path.stat().st_mtime_ns for path in whole]
+    (run.path / "fold_0" / "round_0" / "notes of mine.txt").write_text("kept")
+    fit.run(finished.config, run)
+    assert len(whole) == 5
+    assert [path.stat().st_mtime_ns for path in whole] == times
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_rounds_after_one_that_is_missing_do_not_count(finished: Finished, tmp_path: Path) -> None:
+    run = unfinished(finished, tmp_path / "run")
+    shutil.rmtree(run.path / "fold_0" / "round_0")
+    fit.run(finished.config, run)
+    assert contents(run.path) == contents(finished.run.path)
