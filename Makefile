@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install pnao test bench bench-quick lint soak format clean
+.PHONY: help install pnao test test-min test-max bench bench-quick lint soak format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -18,6 +18,19 @@ pnao: install  ## the main job on the embedded (synthetic) data set
 
 test: install  ## the tests
 	$(BIN)/python -m pytest
+
+test-min:  ## the tests with the oldest versions that pyproject.toml admits, in .venv-min (gigabytes)
+	$(call tested_in,.venv-min,lowest-direct)
+
+test-max:  ## the tests with the newest versions that pyproject.toml admits, in .venv-max (gigabytes)
+	$(call tested_in,.venv-max,highest)
+
+define tested_in
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet uv
+	$(1)/bin/uv pip install --python $(1)/bin/python --quiet --upgrade --resolution $(2) --editable '.[dev]'
+	$(1)/bin/python -m pytest
+endef
 
 soak: install  ## the long checks: damaged inputs, kills, a store of 12 GB (an hour or more)
 	$(BIN)/python -m pytest -m soak -n 1
@@ -39,4 +52,4 @@ format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove .venv and caches; outputs stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-min .venv-max .mypy_cache .ruff_cache .pytest_cache build dist

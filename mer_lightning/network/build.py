@@ -1,9 +1,10 @@
 """The one place that knows all kinds of networks."""
 
 import warnings
-from dataclasses import replace
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from mer_lightning.network.base import Architecture, EmotionNetwork
 from mer_lightning.network.hierarchical import HierarchicalNetwork
@@ -27,6 +28,7 @@ def sketched(architecture: Architecture) -> EmotionNetwork:
         return build(architecture)
 
 
-def narrowed(network: EmotionNetwork, widths: dict[str, int]) -> EmotionNetwork:
-    """A network of the same kind whose node groups have ``widths``; its weights are not yet set."""
-    return sketched(replace(network.architecture, widths=widths)).to_empty(device="cpu")
+def with_weights(network: EmotionNetwork, weights: Mapping[str, Tensor]) -> EmotionNetwork:
+    """A sketched network that takes the tensors themselves for its weights: nothing is copied."""
+    network.load_state_dict(weights, assign=True)
+    return network

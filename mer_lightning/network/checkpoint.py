@@ -16,7 +16,7 @@ from mer_lightning.data.arrays import brief
 from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import UserError
 from mer_lightning.network.base import Architecture, EmotionNetwork
-from mer_lightning.network.build import sketched
+from mer_lightning.network.build import sketched, with_weights
 from mer_lightning.recorded import ARCHITECTURE, check_shape
 
 
@@ -59,8 +59,7 @@ def read_network(stem: Path) -> Trained:
         check_shape(asdict(architecture), ARCHITECTURE, "architecture")
         tensors = load(content)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
-        network = _fitting(architecture, weights).to_empty(device="cpu")
-        network.load_state_dict(weights)
+        network = with_weights(_fitting(architecture, weights), weights)
         standardisation = _checked(Standardisation.from_tensors(statistics), architecture)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mer_lightning.network.base import EmotionNetwork
-from mer_lightning.network.build import narrowed
+from mer_lightning.network.build import sketched, with_weights
 from mer_lightning.network.groups import NodeGroup
 
 
@@ -45,15 +46,16 @@ def kept_indices(
 
 
 def take(tensor: Tensor, kept: Kept) -> Tensor:
-    """The kept rows, and of a matrix the kept columns, of a layer's weight, bias or their moments.
+    """A copy of the kept rows, and of a matrix the kept columns, of a layer's weight, bias or their moments.
 
     A scalar (Adam's count of steps) is kept as it is.
     """
+    part = tensor
     if kept.rows is not None and tensor.ndim > 0:
-        tensor = tensor.index_select(0, kept.rows.to(tensor.device))
+        part = part.index_select(0, kept.rows.to(tensor.device))
     if kept.columns is not None and tensor.ndim == 2:
-        tensor = tensor.index_select(1, kept.columns.to(tensor.device))
-    return tensor.clone()
+        part = part.index_select(1, kept.columns.to(tensor.device))
+    return tensor.clone() if part is tensor else part
 
 
 def kept_in(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
@@ -73,13 +75,13 @@ def compact(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> EmotionNetw
         masks: node group -> (width,) bool, True where the node stays.
     """
     kept = kept_in(network, masks)
-    narrow = narrowed(network, {name: int(mask.sum()) for name, mask in masks.items()})
+    widths = {name: int(mask.sum()) for name, mask in masks.items()}
     everything = Kept(None, None)
     state = {
         name: take(tensor, kept.get(name.rpartition(".")[0], everything))
         for name, tensor in network.state_dict().items()
     }
-    narrow.load_state_dict(state)
+    narrow = with_weights(sketched(replace(network.architecture, widths=widths)), state)
     return narrow.train(network.training)
 
 

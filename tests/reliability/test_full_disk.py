@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.config import Config
 from mer_lightning.data.readers import read_corpus
 from mer_lightning.data.store import write_store
 from mer_lightning.errors import UserError, users_mistake
@@ -17,7 +16,8 @@ from mer_lightning.run_directory import RunDirectory
 from mer_lightning.settings import FoldsConfig
 from mer_lightning.tasks import fit
 from mer_lightning.writing import UNFINISHED
-from tests.conftest import SMALL, composed, folder_overrides, write_folder
+from tests.conftest import composed, folder_overrides, write_folder
+from tests.reliability.conftest import Finished
 from tests.reliability.kills import contents
 from tests.reliability.targets import without_figures
 
@@ -44,32 +44,17 @@ def sized(disk: Path, kilobytes: int, mode: str = "rw") -> None:
     assert mount("-o", f"remount,{mode},size={kilobytes}k", str(disk))
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    data = write_folder(tmp_path_factory.mktemp("full") / "data")
-    return composed(*folder_overrides(data), *SMALL, "+experiment=pnao")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(config: Config, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    run = RunDirectory(tmp_path_factory.mktemp("full") / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "write_run_report", without_figures)
-        fit.run(config, run)
-    return run
-
-
 def written(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("workers", "sizes"), [(1, range(8, 2000, 40)), (2, (60, 2000))])
 def test_a_full_disk_stops_a_run_and_space_lets_it_go_on(
-    config: Config, undisturbed: RunDirectory, disk: Path, monkeypatch: pytest.MonkeyPatch,
+    finished: Finished, disk: Path, monkeypatch: pytest.MonkeyPatch,
     workers: int, sizes: Iterable[int],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(fit, "write_run_report", without_figures)
-    config = replace(config, folds=FoldsConfig(workers=workers))
+    config = replace(finished.config, folds=FoldsConfig(workers=workers))
     run = RunDirectory(disk / "run")
     stops: list[str] = []
     before: dict[Path, bytes] = {}
@@ -87,25 +72,25 @@ def test_a_full_disk_stops_a_run_and_space_lets_it_go_on(
     assert run.finished
     assert len(stops) >= (5 if workers == 1 else 1)
     assert all("no space" in stop.lower() for stop in stops), stops
-    assert contents(run.path) == contents(undisturbed.path)
+    assert contents(run.path) == contents(finished.run.path)
 
 
 def test_a_run_that_may_only_be_read_is_left_as_it_is(
-    config: Config, undisturbed: RunDirectory, disk: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "write_run_report", without_figures)
     sized(disk, 4000)
-    run = RunDirectory(shutil.copytree(undisturbed.path, disk / "run"))
+    run = RunDirectory(shutil.copytree(finished.run.path, disk / "run"))
     run.results.unlink()
     shutil.rmtree(run.round(1, 2).path)
     before = written(disk)
     sized(disk, 4000, "ro")
     with pytest.raises(UserError, match="cannot be written: Read-only file system"):
-        fit.run(config, run)
+        fit.run(finished.config, run)
     assert written(disk) == before
     sized(disk, 4000)
-    fit.run(config, run)
-    assert contents(run.path) == contents(undisturbed.path)
+    fit.run(finished.config, run)
+    assert contents(run.path) == contents(finished.run.path)
 
 
 def test_a_store_that_does_not_fit_is_not_there(disk: Path, tmp_path: Path) -> None:
