@@ -3,11 +3,16 @@
 They stand in the form of ``sha256sum``: ``sha256sum --check SHA256SUMS`` in a round's folder checks them too.
 """
 
+import hashlib
 from pathlib import Path
 
-from mer_lightning.data.tensorfile import sha256
-
 KINDS = (".json", ".safetensors")  # what a round writes; what else lies there is not ours
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_checksums(path: Path) -> None:

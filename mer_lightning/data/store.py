@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from mer_lightning.checksums import sha256
 from mer_lightning.data.arrays import brief
 from mer_lightning.data.corpus import (
     Corpus,
@@ -22,7 +23,7 @@ from mer_lightning.data.corpus import (
 from mer_lightning.data.labels import read_labels, write_labels
 from mer_lightning.data.manifest import FeatureEntry, Manifest, read_manifest, write_manifest
 from mer_lightning.data.places import data_root, require_sets
-from mer_lightning.data.tensorfile import TENSOR, map_tensor, sha256
+from mer_lightning.data.tensorfile import TENSOR, map_tensor
 from mer_lightning.errors import UserError
 from mer_lightning.settings import DataConfig
 from mer_lightning.writing import new_folder

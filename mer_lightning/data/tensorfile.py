@@ -1,6 +1,5 @@
 """The one tensor of a feature store's ``NAME.safetensors``, without loading it."""
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -36,12 +35,6 @@ def map_tensor(path: Path) -> NDArray[np.floating]:
         raise UserError(
             f"{path}: cannot be read as a feature set of a store ({brief(error)}); write the store again"
         ) from error
-
-
-def sha256(path: Path) -> str:
-    """The hexadecimal digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(header: Any, payload: int) -> tuple[np.dtype[Any], tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import lightning as L
@@ -30,13 +30,14 @@ class Progress(L.Callback):
 
 
 class EarlyStopPoint(L.Callback):
-    """Keeps the weights and the optimiser's moments of the epoch with the best score.
+    """Keeps the weights, and the optimiser's moments if they are wanted, of the epoch with the best score.
 
     In memory: written to disk at each better epoch they would cost a tenth of it, and nobody would read them,
     because a round that is interrupted is trained again from its beginning.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_moments: bool) -> None:
+        self.keep_moments = keep_moments
         self.score = -math.inf
         self.weights: dict[str, Tensor] = {}
         self.moments: Moments = {}
@@ -46,8 +47,20 @@ class EarlyStopPoint(L.Callback):
         score = float(trainer.callback_metrics[SCORE])
         if score > self.score:
             self.score = score
-            self.weights = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
-            self.moments = moments_by_name(cast(EmotionModule, pl_module), trainer.optimizers[0])
+            overwrite(self.weights, pl_module.state_dict())
+            if self.keep_moments:
+                overwrite(
+                    self.moments, moments_by_name(cast(EmotionModule, pl_module), trainer.optimizers[0])
+                )
+
+
+def overwrite(kept: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into those kept under the same names, so that memory is taken once."""
+    for name, tensor in tensors.items():
+        if name in kept:
+            kept[name].copy_(tensor)
+        else:
+            kept[name] = tensor.clone()
 
 
 def fit(
@@ -56,6 +69,7 @@ def fit(
     epochs: int,
     device: int | None,
     callbacks: Sequence[L.Callback],
+    keep_moments: bool = False,
 ) -> Moments:
     """Train ``module`` for at most ``epochs`` and leave it at its early-stop point.
 
@@ -63,11 +77,11 @@ def fit(
         device: index of the accelerator to use, None for Lightning's choice, or for all of a shared fit.
 
     Returns:
-        The optimiser's moments at the early-stop point, by parameter name.
+        The optimiser's moments at the early-stop point, by parameter name; none unless they are to be kept.
     """
     quieten_lightning()
     settings = module.settings
-    best = EarlyStopPoint()
+    best = EarlyStopPoint(keep_moments)
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, epochs, device, [*callbacks, stop, best])
     module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode
@@ -103,9 +117,9 @@ def make_trainer(
 
 
 def moments_by_name(module: EmotionModule, optimiser: Optimizer) -> Moments:
-    """A copy of the optimiser's state for the network's parameters; the d of the loss carry over anyway."""
+    """The optimiser's state for the network's parameters; the d of the loss carry over anyway."""
     return {
-        f"{kind}/{name}": tensor.clone()
+        f"{kind}/{name}": tensor
         for name, parameter in module.network.named_parameters()
         for kind, tensor in optimiser.state.get(parameter, {}).items()
     }

@@ -38,7 +38,7 @@ from mer_lightning.settings import PnaoConfig
 from mer_lightning.writing import new_folder
 
 Report = Callable[[int, float], None]  # epoch, validation score
-PROBE = 256  # utterances on which the narrowed network is compared with the masked one
+PROBE = 64  # utterances on which the narrowed network is compared with the masked one
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,13 @@ def run_round(
     rewind = config.pnao.rewind_epoch if number else 0
     module = EmotionModule(start.network, start.weighting, config.loss, config.trainer, rewind, start.moments)
     epochs, sparse = config.trainer.epochs - rewind, SparseTraining(config.loss.alpha)
+    carry = config.pnao.optimiser == "carry"
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
         fit(module, data, epochs, device, [sparse])
         return
     with new_folder(run.round(fold, number).path) as folder:
-        moments = fit(module, data, epochs, device, [sparse, Progress(report)])
+        moments = fit(module, data, epochs, device, [sparse, Progress(report)], carry)
         network = module.network.cpu().eval()
         record = Record(
             fold=fold,
@@ -100,7 +101,7 @@ def run_round(
         Outcome(
             record,
             Trained(network, data.standardisation),
-            training_state(start.weighting, moments, config.pnao),
+            {"log_deltas": start.weighting.log_deltas.detach().cpu()} | moments,
             held_out=predict_part(network, data, data.held_out_rows),
             stopping=predict_part(network, data, data.stopping_rows),
             test=predict_part(network, data, data.test_rows),
@@ -188,10 +189,3 @@ def difference(one: EmotionNetwork, other: EmotionNetwork, features: dict[str, T
     a, b = (copy.deepcopy(network).double().eval()(exact) for network in (one, other))
     posterior = (a.log_posterior.exp() - b.log_posterior.exp()).abs().max()
     return float(torch.maximum(posterior, (a.valence - b.valence).abs().max()))
-
-
-def training_state(weighting: UncertaintyWeighting, moments: Moments, pnao: PnaoConfig) -> dict[str, Tensor]:
-    """What the next round needs besides the network: the d, and the moments if they are carried."""
-    return {"log_deltas": weighting.log_deltas.detach().cpu()} | (
-        moments if pnao.optimiser == "carry" else {}
-    )
