@@ -38,8 +38,8 @@ soak: install  ## the long checks: damaged inputs, kills, a store of 12 GB (an h
 bench: install  ## how fast it is, as ratios; outputs/bench.json (about half an hour)
 	$(BIN)/python -m experiments.bench
 
-bench-quick: install  ## the same with fewer repeats, in three minutes
-	$(BIN)/python -m experiments.bench --quick
+bench-quick: install  ## the same with fewer repeats, in three minutes; fails if half as good as recorded
+	$(BIN)/python -m experiments.bench --quick --check
 
 lint: install  ## format, style, types and security, as CI checks them
 	$(BIN)/ruff format --check .
