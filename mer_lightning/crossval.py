@@ -75,16 +75,12 @@ class Bench:
         )
         here = gpus(config.trainer.accelerator)
         device = fold % here if here else None
+
+        def report(epoch: int, score: float) -> None:
+            self.tell(Epoch(fold, number, epoch, score))
+
         try:
-            run_round(
-                config,
-                self.run,
-                data,
-                fold,
-                number,
-                device,
-                lambda e, s: self.tell(Epoch(fold, number, e, s)),
-            )
+            run_round(config, self.run, data, fold, number, device, report)
         except UserError as error:
             raise UserError(f"fold {fold}, round {number}: {error}") from error
 

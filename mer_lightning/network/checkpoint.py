@@ -59,7 +59,8 @@ def read_network(stem: Path) -> Trained:
         check_shape(asdict(architecture), ARCHITECTURE, "architecture")
         tensors = load(content)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
-        network = with_weights(_fitting(architecture, weights), weights)
+        single = {name: tensor.float() for name, tensor in weights.items()}  # whatever it was trained in
+        network = with_weights(_fitting(architecture, weights), single)
         standardisation = _checked(Standardisation.from_tensors(statistics), architecture)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

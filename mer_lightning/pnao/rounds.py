@@ -84,7 +84,7 @@ def run_round(
         return
     with new_folder(run.round(fold, number).path) as folder:
         moments = fit(module, data, epochs, device, [sparse, Progress(report)], carry)
-        network = module.network.cpu().eval()
+        network = module.network.cpu().float().eval()  # decisions are in single precision, as when loaded
         record = Record(
             fold=fold,
             round=number,

@@ -39,6 +39,14 @@ def test_a_network_comes_back_as_it_was(architecture: Architecture, tmp_path: Pa
     assert back.network.architecture == architecture
 
 
+def test_a_network_trained_in_double_precision_comes_back_in_single(tmp_path: Path) -> None:
+    trained = written(SHAPES[0], tmp_path / "single")
+    write_network(tmp_path / "double", trained._replace(network=trained.network.double()))
+    x = {"a": torch.randn(7, 5), "x": torch.randn(7, 4)}
+    one, other = (read_network(tmp_path / name).network(x) for name in ("single", "double"))
+    assert other.log_posterior.equal(one.log_posterior)
+
+
 def test_damage_is_noticed_and_named(tmp_path: Path) -> None:
     stem = tmp_path / "network"
     written(SHAPES[0], stem)

@@ -294,6 +294,16 @@ def unfinish(run: RunDirectory) -> None:
     shutil.rmtree(run.path / "fold_1" / "round_1")
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_every_precision_trains_prunes_and_loads(
+    small: Small, folder: Path, tmp_path: Path, precision: str
+) -> None:
+    run = trained(small("+experiment=pnao", f"trainer.precision={precision}"), tmp_path / "run")
+    assert run.read_results()["rounds"][1]["compact_error"] < 1e-12
+    features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
+    assert np.isfinite(load(run.path).predict(features).posterior).all()
+
+
 def test_data_that_changed_are_not_trained_on(small: Small, folder: Path, tmp_path: Path) -> None:
     config = small("+experiment=pnao", "pnao.rounds=1")
     run = trained(config, tmp_path / "run")
