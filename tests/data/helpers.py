@@ -1,5 +1,6 @@
 """Small data sets on disk, and the configuration that reads them."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,13 @@ def small_corpus(utterances: Sequence[Utterance], dtype: str = "float32", seed: 
 def same_utterances(one: Sequence[Utterance], other: Sequence[Utterance]) -> bool:
     """Equality in which an unknown valence equals another."""
     return [repr(u) for u in one] == [repr(u) for u in other]
+
+
+UTTERANCES = [
+    Utterance(f"u{i}", ("happy", "sad", "")[i % 3], (1.25, math.nan)[i % 2], split, "ann", i % 4 - 1)
+    for i, split in enumerate(["train", "train", "val", "test1", "test2", "train", "test1"])
+]
+
+
+def store_config(root: Path, **changes: Any) -> Any:
+    return data_config("store", root, **({"levels": [], "shared": []} | changes))

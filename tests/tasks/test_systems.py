@@ -19,7 +19,7 @@ from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit, import_store
 from mer_lightning.tasks.combine import on_simplex
 from tests.conftest import SMALL, composed
-from tests.tasks.test_fit import table
+from tests.tasks.helpers import table
 
 Small = Callable[..., Config]
 

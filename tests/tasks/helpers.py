@@ -1,0 +1,37 @@
+"""What the tests of the experiments share."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mer_lightning.config import Config
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.tasks import fit
+
+Small = Callable[..., Config]
+
+
+def without_timings(results: Any) -> Any:
+    """The same without every ``seconds``."""
+    if isinstance(results, dict):
+        return {k: without_timings(v) for k, v in results.items() if k != "seconds"}
+    return [without_timings(v) for v in results] if isinstance(results, list) else results
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def trained(config: Config, path: Path) -> RunDirectory:
+    run = RunDirectory(path)
+    fit.run(config, run)
+    return run
+
+
+def unfinish(run: RunDirectory) -> None:
+    """As if the run had been killed before its last round."""
+    run.results.unlink()
+    shutil.rmtree(run.path / "fold_1" / "round_1")

@@ -1,0 +1,65 @@
+"""The controls of PNAO, and what its options change."""
+
+from pathlib import Path
+
+import pytest
+
+from mer_lightning.errors import UserError
+from mer_lightning.run_directory import RunDirectory
+from mer_lightning.tasks import fit
+from tests.tasks.helpers import Small, trained
+
+
+def test_rewinding_alone_prunes_nothing_but_trains_on(small: Small, tmp_path: Path) -> None:
+    pnao = trained(small("+experiment=pnao", "pnao.rounds=1"), tmp_path / "pnao").read_results()
+    only = trained(small("+experiment=rewind_only", "pnao.rate=0", "pnao.rounds=1"), tmp_path / "rewind")
+    results = only.read_results()
+    assert results["rounds"][0]["validation"] == pnao["rounds"][0]["validation"]
+    assert results["rounds"][1]["parameters_ratio"] == 1
+    assert results["rounds"][1]["validation"] != results["rounds"][0]["validation"]
+
+
+def test_random_control_has_pnaos_sizes(small: Small, tmp_path: Path) -> None:
+    pnao = trained(small("+experiment=pnao"), tmp_path / "pnao")
+    control = trained(small("+experiment=random", f"pnao.like={pnao.path}"), tmp_path / "random")
+    mine, theirs = control.read_results(), pnao.read_results()
+    for a, b in zip(mine["rounds"], theirs["rounds"], strict=True):
+        assert (a["parameters"], a["nodes"]) == (b["parameters"], b["nodes"])
+    assert mine["rounds"][0]["validation"] == theirs["rounds"][0]["validation"]
+    assert mine["rounds"][1]["validation"] != theirs["rounds"][1]["validation"]
+
+
+def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small, tmp_path: Path) -> None:
+    trained(small("+experiment=pnao"), tmp_path / "experiment=pnao")
+    trained(small("+experiment=pnao", "seed=1"), tmp_path / "experiment=pnao,seed=1")
+    for name in ("random", "one_shot"):
+        control = trained(small(f"+experiment={name}"), tmp_path / f"experiment={name}")
+        assert not control.reference.exists()
+    other = trained(small("+experiment=random", "seed=2"), tmp_path / "experiment=random,seed=2")
+    assert other.reference.exists()
+
+
+def test_one_shot_makes_its_reference_and_reaches_its_size_in_one_round(small: Small, tmp_path: Path) -> None:
+    control = trained(small("+experiment=one_shot"), tmp_path / "one_shot")
+    mine, theirs = control.read_results(), RunDirectory(control.reference).read_results()
+    assert [r["round"] for r in mine["rounds"]] == [0, 1]
+    assert mine["rounds"][1]["parameters"] == theirs["rounds"][theirs["best_round"]]["parameters"]
+
+
+def test_a_control_refuses_a_reference_of_another_experiment(small: Small, tmp_path: Path) -> None:
+    pnao = trained(small("+experiment=pnao", "pnao.rounds=0", "seed=3"), tmp_path / "pnao")
+    with pytest.raises(UserError, match="not the same experiment"):
+        fit.run(small("+experiment=random", f"pnao.like={pnao.path}"), RunDirectory(tmp_path / "random"))
+
+
+def test_carried_moments_change_the_next_round(small: Small, tmp_path: Path) -> None:
+    carry = trained(small("+experiment=pnao", "pnao.optimiser=carry"), tmp_path / "carry").read_results()
+    reset = trained(small("+experiment=pnao"), tmp_path / "reset").read_results()
+    assert carry["rounds"][0]["validation"] == reset["rounds"][0]["validation"]
+    assert carry["rounds"][1]["parameters"] == reset["rounds"][1]["parameters"]
+    assert carry["rounds"][1]["validation"] != reset["rounds"][1]["validation"]
+
+
+def test_rewind_epoch_shortens_later_rounds(small: Small, tmp_path: Path) -> None:
+    results = trained(small("+experiment=pnao", "pnao.rewind_epoch=2"), tmp_path / "run").read_results()
+    assert [r["epochs"] for r in results["rounds"]] == [[3, 3], [1, 1], [1, 1]]
