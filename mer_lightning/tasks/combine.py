@@ -23,7 +23,7 @@ from mer_lightning.settings import CombineConfig
 
 def members(config: Config, corpus: Corpus) -> dict[str, Config]:
     """Name -> configuration of each system that is trained apart."""
-    alone = replace(config, combine=replace(config.combine, of="none", runs=[]))
+    alone = replace(config, combine=CombineConfig(of="none", weights="mean", runs=[]))  # as if trained alone
     if config.combine.of == "levels":
         return {
             level: replace(

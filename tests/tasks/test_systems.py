@@ -65,6 +65,9 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
     run = trained(small("+experiment=final", given), tmp_path / "final")
     assert not run.members.exists()
     check_predictor_gives_the_test_rows(run, folder)
+    beside = trained(small("+experiment=final"), tmp_path / "beside")  # as a sweep lays them out
+    assert not beside.members.exists()
+    assert beside.read_results()["validation"] == run.read_results()["validation"]
     other = trained(small("+experiment=pnao", "seed=4"), tmp_path / "other")
     mixed = small("+experiment=final", f"combine.runs=[{runs[0].path},{other.path}]")
     with pytest.raises(UserError, match="other folds"):
