@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|ray|submitit)")
 
 MAKE_SPACE = "what was written before is whole: make space, and the same command goes on"
+SAFETENSORS_FULL = re.compile(rf"(?:os error|code:) {errno.ENOSPC}\b")  # as its versions put it
 LONGEST = 2000  # characters of a message
 READING_CONFIGURATION = (
     "hydra",
@@ -51,7 +52,7 @@ def users_mistake(error: Exception) -> str | None:
 def disk_full(error: Exception) -> bool:
     """Whether it says that a disk is full, or one's share of it used up."""
     if isinstance(error, SafetensorError):
-        return f"os error {errno.ENOSPC}" in str(error)
+        return SAFETENSORS_FULL.search(str(error)) is not None
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

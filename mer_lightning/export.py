@@ -39,7 +39,7 @@ class Standardised(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Decision:
         """Feature set -> (B, D), raw -> the network's decision."""
-        statistics = {key: self.get_buffer(f"statistic_{i}") for i, key in enumerate(self.keys)}
+        statistics = {key: getattr(self, f"statistic_{i}") for i, key in enumerate(self.keys)}
         decision: Decision = self.network(Standardisation.from_tensors(statistics)(features))
         return decision
 
@@ -70,7 +70,7 @@ class Exported(nn.Module):
         decisions: list[Decision] = [network(features) for network in self.networks]
         log_posteriors = torch.stack([d.log_posterior for d in decisions])
         valences = torch.stack([d.valence for d in decisions])
-        weights = [d.weights @ self.get_buffer(f"places_{i}") for i, d in enumerate(decisions)]
+        weights = [d.weights @ getattr(self, f"places_{i}") for i, d in enumerate(decisions)]
         return {
             "posterior": average_posteriors(log_posteriors, self.posterior_shares, self.ensemble),
             "valence": torch.einsum("f,fb->b", self.valence_shares, valences),
