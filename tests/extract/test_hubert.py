@@ -90,8 +90,11 @@ def hidden_states(folder: Path, clip: Clip, normalise: bool) -> list[Clip]:
     """Of one clip, from the whole model: (T, D) for each k."""
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise)
     values = extractor(clip, sampling_rate=RATE, return_tensors="pt").input_values
+    model = whole(folder)
+    if model.config.do_stable_layer_norm:  # older versions normalise the last of them
+        model.encoder.layer_norm = torch.nn.Identity()
     with torch.inference_mode():
-        states = whole(folder)(values, output_hidden_states=True).hidden_states
+        states = model(values, output_hidden_states=True).hidden_states
     return [state[0].numpy() for state in states]
 
 
