@@ -21,6 +21,7 @@ from mer_lightning.network.base import Decision
 from mer_lightning.network.checkpoint import Trained
 from mer_lightning.predict import Predictor, average_posteriors
 
+OLDEST_TORCH = "2.13"  # 2.6 was seen to fail; what lies between was not tried
 BATCHES = (1, 7, 256)  # rows that a written file is tried on
 MISSING_EVERY = 16  # of those rows, one in so many is missing from a feature set
 TOLERANCE = 1e-5
@@ -108,10 +109,11 @@ def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: st
         kind: one of ``FORMATS``.
 
     Raises:
-        UserError: ``path`` is a file of something else or cannot be written, or what was written does not
-            compute what the predictor does.
+        UserError: torch is too old, ``path`` is a file of something else or cannot be written, or what was
+            written does not compute what the predictor does.
     """
     form, names = FORMATS[kind], list(predictor.features)
+    check_torch()
     form.check(names)
     check_place(path, kind)
     content = form.content(trace(Exported(predictor), predictor), names, describe(predictor, origin))
@@ -127,6 +129,15 @@ def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: st
         if draft.exists():
             draft.unlink()
     return Report(len(content), difference)
+
+
+def check_torch() -> None:
+    """A UserError if this torch is older than the oldest whose torch.export was seen to follow the module."""
+    if torch.__version__ < OLDEST_TORCH:
+        raise UserError(
+            f"task=export needs torch {OLDEST_TORCH} or newer, this is {torch.__version__}: "
+            "pip install --upgrade 'mer-lightning[export]'"
+        )
 
 
 def check_place(path: Path, kind: str) -> None:

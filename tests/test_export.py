@@ -353,3 +353,10 @@ def test_onnx_packages_are_asked_for_where_they_are_needed(
     with pytest.raises(UserError, match=r"needs onnx: pip install 'mer-lightning\[export\]'"):
         export(exported[0], {}, exported[1], "onnx")
     check_place(exported[1], "torch")
+
+
+def test_an_old_torch_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.6.0+cpu"))
+    with pytest.raises(UserError, match=r"needs torch 2\.13 or newer, this is 2\.6\.0"):
+        export(made(ENTROPY), {}, tmp_path / "model.pt2", "torch")
+    assert not list(tmp_path.iterdir())
