@@ -67,13 +67,7 @@ def run_round(
     """
     began = time.perf_counter()
     L.seed_everything(round_seed(config.seed, fold, number), verbose=False)
-    if number == 0:
-        start = initial(config, data)
-    elif config.revision.rounds:
-        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
-        start = initial(config, data)
-    else:
-        start = pruned(config, run, data, fold, number)
+    start = start_of(config, run, data, fold, number)
     rewind = config.pnao.rewind_epoch if number else 0
     module = EmotionModule(start.network, start.weighting, config.loss, config.trainer, rewind, start.moments)
     epochs, sparse = config.trainer.epochs - rewind, SparseTraining(config.loss.alpha)
@@ -106,6 +100,15 @@ def run_round(
             stopping=predict_part(network, data, data.stopping_rows),
             test=predict_part(network, data, data.test_rows),
         ).write(RoundFolder(folder))
+
+
+def start_of(config: Config, run: RunDirectory, data: FoldData, fold: int, number: int) -> Start:
+    """The full network in round 0 or for labels revised in ``data``; else the round before's, pruned."""
+    if number and not config.revision.rounds:
+        return pruned(config, run, data, fold, number)
+    if number:
+        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
+    return initial(config, data)
 
 
 def initial(config: Config, data: FoldData) -> Start:
