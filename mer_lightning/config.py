@@ -123,5 +123,10 @@ def checked(settings: DictConfig) -> Config:
 
 
 def register() -> None:
-    """Make the schema known to Hydra under the name ``schema``."""
+    """Make the schema known to Hydra under the name ``schema``, in a store that is never copied whole.
+
+    Hydra would copy it for every group that ``--help`` lists, a second in all with every extra installed,
+    although each configuration that it takes out of the store is a copy anyway.
+    """
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     ConfigStore.instance().store(name="schema", node=Config)

@@ -200,14 +200,19 @@ def test_the_directions_double_their_work() -> None:
 def test_the_command_writes_what_it_shows_and_checks_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    value = 4.0
+    value, curves = 4.0, 0
 
     def fake(scale: Scale) -> list[Figure]:
         assert scale is TINY
         return [Figure("fake", Spread(value, 3.9, 4.1), goal=5.0, higher=True)]
 
+    def scaling(scale: Scale) -> list[Figure]:
+        nonlocal curves
+        curves += 1
+        return []
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "ENTRIES", {"fake": fake})
+    monkeypatch.setattr(bench, "ENTRIES", {"fake": fake, "scaling": scaling})
     monkeypatch.setattr(bench, "RECORDED", tmp_path / "recorded.json")
     with pytest.raises(SystemExit):  # nothing to check against yet
         bench.main(["--check"], TINY)
@@ -222,6 +227,7 @@ def test_the_command_writes_what_it_shows_and_checks_it(
     assert bench.main(["--check", "--only", "fake"], TINY) == 0
     value = 1.9
     assert bench.main(["--check"], TINY) == 1
+    assert curves == 1  # measured and recorded, and not in checks, which never compare them
     assert json.loads((tmp_path / "recorded.json").read_text())["figures"][0]["value"] == 4.0
 
 
