@@ -95,6 +95,11 @@ class Config:
             )
         if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
             raise UserError("pnao.rounds > 0 goes with hierarchical networks without label revision only")
+        if self.network.kind == "transformer" and self.loss.supervision == "branch":
+            raise UserError(
+                "network=transformer decides by a part that loss.supervision=branch does not train: "
+                "take loss.supervision=both, or +experiment=transformer"
+            )
         one_of("format", self.format, ("onnx", "torch"))
         given = {"model": self.model.path, "input": self.input, "output": self.output}
         for key, what in NEEDED.get(self.task, {}).items():

@@ -44,7 +44,7 @@ def placement(trainer: TrainerConfig, device: int | None) -> dict[str, Any]:
             "devices": 1 if device is None else [device],
             "plugins": [LightningEnvironment()],
         }
-    # static: some losses leave some parameters unused (the fusion's, the d), in every step the same
+    # static: some losses leave some parameters unused (the d, with loss=sum), in every step the same
     return everywhere(trainer) | {"strategy": DDPStrategy(static_graph=True)}
 
 

@@ -75,8 +75,13 @@ def summarise(
     )
 
 
-def chosen_round(summaries: Sequence[RoundSummary]) -> RoundSummary:
-    """The best on validation; the test sets have no say. Of equals the first."""
+def chosen_round(config: Config, summaries: Sequence[RoundSummary]) -> RoundSummary:
+    """The best on validation; the test sets have no say. Of equals the first.
+
+    ``one_shot`` stands for one size: the round that has it, its last.
+    """
+    if config.pnao.control == "one_shot":
+        return summaries[-1]
     return max(summaries, key=lambda s: s.selection)
 
 
@@ -84,7 +89,7 @@ def write_results(
     config: Config, run: RunDirectory, corpus: Corpus, summaries: Sequence[RoundSummary]
 ) -> None:
     """The files of a finished cross-validation."""
-    best = chosen_round(summaries)
+    best = chosen_round(config, summaries)
     folds = len(best.records)
     decided = decide(run, best.number, folds, config.ensemble)
     networks = {
@@ -100,22 +105,25 @@ def write_files(
     summaries: Sequence[RoundSummary],
     decided: Decided,
     networks: Mapping[Share, Path],
+    before: float | None = None,
 ) -> None:
     """All files of a finished run; ``results.json`` last, because it says that the run is finished.
 
     Args:
         decided: the chosen round's decisions.
         networks: each network's share in them, and the stem of its files.
+        before: the parameters that sizes are a share of; None: those of round 0.
     """
-    best = chosen_round(summaries)
-    write_text(run.rounds, rounds_csv(summaries))
+    best = chosen_round(config, summaries)
+    full = summaries[0].parameters if before is None else before
+    write_text(run.rounds, rounds_csv(summaries, full))
     write_text(run.predictions, predictions_csv(corpus, decided))
     trained = {share: read_network(stem) for share, stem in networks.items()}
     with new_folder(run.model) as folder:
         for share, network in trained.items():
             write_network(folder / share.file, network)
         write_description(folder, describe(config, corpus, trained, best.number))
-    results = results_json(config, corpus, summaries, best)
+    results = results_json(config, corpus, summaries, best, full)
     write_text(run.results, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -133,12 +141,11 @@ def describe(config: Config, corpus: Corpus, trained: Mapping[Share, Trained], n
 
 
 def results_json(
-    config: Config, corpus: Corpus, summaries: Sequence[RoundSummary], best: RoundSummary
+    config: Config, corpus: Corpus, summaries: Sequence[RoundSummary], best: RoundSummary, full: float
 ) -> dict[str, Any]:
-    """The content of results.json."""
+    """The content of results.json; ``full``: the parameters that sizes are a share of."""
     dimensions = corpus.dimensions
     splits = [u.split for u in corpus.utterances]
-    full = summaries[0].parameters
     return {
         "schema": 1,
         "experiment": config.experiment_name,
@@ -165,7 +172,7 @@ def results_json(
 
 
 def round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
-    """A round's entry in results.json; ``full``: the parameters of round 0."""
+    """A round's entry in results.json; ``full``: the parameters that its size is a share of."""
     records = summary.records
     return {
         "round": summary.number,
@@ -184,11 +191,11 @@ def round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
     }
 
 
-def rounds_csv(summaries: Sequence[RoundSummary]) -> str:
+def rounds_csv(summaries: Sequence[RoundSummary], full: float) -> str:
     """One row per round."""
     rows = []
     for s in summaries:
-        row = round_json(s, summaries[0].parameters)
+        row = round_json(s, full)
         flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}

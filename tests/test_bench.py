@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.bench import __main__ as bench
 from experiments.bench import pruning, recorded
-from experiments.bench.loops import PeerLoop, PerUtterance, PlainLoop, with_torch_dropout
+from experiments.bench.loops import PEER, Loop, PerUtterance, Way, with_torch_dropout
 from experiments.bench.measure import (
     Figure,
     Scale,
@@ -122,7 +122,7 @@ def test_the_counted_products_are_those_that_torch_counts() -> None:
 def test_the_plain_loop_learns_as_ours_does() -> None:
     config = settings(*SMALL, "trainer.learning_rate=0.01")
     data = fold_data(config)
-    ours, plain = new_module(config, data), PlainLoop(new_module(config, data), data)
+    ours, plain = new_module(config, data), Loop(new_module(config, data), data)
     epoch_of_ours(ours, data, 4)
     plain.epoch()
     first = plain.best
@@ -150,11 +150,24 @@ def test_the_baselines_way_trains_on_the_same_numbers() -> None:
     assert torch.equal(found.emotion, expected.emotion)
     assert torch.equal(found.valence.nan_to_num(9), expected.valence.nan_to_num(9))
 
-    peer = PeerLoop(new_module(config, data), data)
+    peer = Loop(new_module(config, data), data, PEER)
     assert not [m for m in peer.network.modules() if isinstance(m, Dropout)]
     before = [w.detach().clone() for w in peer.weights]
     peer.epoch()
     assert all((w != b).any() for w, b in zip(peer.weights, before, strict=True))
+
+
+def test_the_sparse_term_is_the_same_in_the_graph() -> None:
+    config = settings(*SMALL, "network.dropout=0", "loss.alpha=0.01")
+    data = fold_data(config)
+    module, batch = new_module(config, data), data.table(CPU)[torch.from_numpy(data.train_rows[:32])]
+    loops = [Loop(module, data, Way(sparse_term=in_graph)) for in_graph in (False, True)]
+    for loop in loops:
+        loop.step(batch)
+    for ours, theirs in zip(*(loop.weights for loop in loops), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+        assert ours.grad is not None
+        assert float(ours.grad.abs().median()) > 0.005  # the term is most of it
 
 
 def test_torchs_dropout_drops_as_much_as_ours() -> None:

@@ -60,8 +60,11 @@ def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None
     ],
 )
 def test_every_choice_composes(choice: str) -> None:
-    needs = {"fusion=linear": "fusion.weights=[1,1,2]", "network=transformer": "pnao.rounds=0"}
-    assert composed(choice, *([needs[choice]] if choice in needs else []))
+    needs = {
+        "fusion=linear": "fusion.weights=[1,1,2]",
+        "network=transformer": "pnao.rounds=0 loss.supervision=both",
+    }
+    assert composed(choice, *needs.get(choice, "").split())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from experiments.bench.recorded import RECORDED, as_json, worsened
 from experiments.bench.rounds import prune_share, round_time_ratio
 from experiments.bench.scaling import draw, scaling
 from experiments.bench.startup import startup
-from experiments.bench.training import lightning_over_plain, peer_over_ours, sgemm_share
+from experiments.bench.training import choices, lightning_over_plain, peer_over_ours, sgemm_share
 from mer_lightning.writing import write_text
 
 OUTPUTS = Path("outputs")
@@ -40,6 +40,7 @@ ENTRIES: dict[str, Entry] = {
         peer_over_ours,
         peer_over_ours_folds,
         fold_parallel_speedup,
+        choices,
         sgemm_share,
         prune_share,
         round_time_ratio,
@@ -105,7 +106,7 @@ def measure(names: list[str], scale: Scale) -> list[Figure]:
 
 def table(figures: list[Figure]) -> Table:
     """A line for each figure."""
-    shown = Table(title="Ratios count; seconds are this machine's", box=None)
+    shown = Table(title="Ratios count; seconds are this machine's", box=None, pad_edge=False)
     for heading in ("figure", "value", "spread", "goal"):
         shown.add_column(heading, no_wrap=True)
     shown.add_column("")
@@ -116,7 +117,7 @@ def table(figures: list[Figure]) -> Table:
             continue
         state = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[f.met]
         unit = "" if f.unit == "ratio" else f" {f.unit}"
-        around = f"{f.spread.low:.3g} to {f.spread.high:.3g}"
+        around = f"{f.spread.low:.3g}-{f.spread.high:.3g}"
         shown.add_row(f.name, f"{f.spread.value:.3g}{unit}", around, goal, state)
     return shown
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.bench.loops import PeerLoop
+from experiments.bench.loops import PEER, Loop
 from experiments.bench.machine import cores
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, threads, timed
 from experiments.bench.setting import corpus, fold_data, new_module, settings
@@ -83,7 +83,7 @@ def peer_over_ours_folds(scale: Scale) -> list[Figure]:
         return [Figure(name, None, 3.5, higher=True, skipped="only without --quick")]
     config = job(scale, 2, f"trainer.batch_size={PEER_BATCH}")
     data = fold_data(config)
-    peer = PeerLoop(new_module(config, data), data)
+    peer = Loop(new_module(config, data), data, PEER)
     times = interleaved(
         {"peer": _with_all_cores(peer.epoch), "ours": seconds_per_epoch(config)},
         scale.few,

@@ -1,7 +1,8 @@
-"""Two other ways to train the same network: a plain loop, and the way of the public baseline."""
+"""Another way to train the same network: a plain loop, each part as ours or as the public baseline's."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,50 +18,123 @@ from mer_lightning.losses import add_l1_subgradient
 from mer_lightning.metrics import score
 from mer_lightning.network.base import Decision, prunable_weights
 from mer_lightning.network.dropout import Dropout
+from mer_lightning.network.fit import overwrite
 from mer_lightning.network.module import EmotionModule, task_losses
 
 TEST_SETS = (411, 412, 834)  # utterances of MER 2023's MULTI, NOISE and SEMI
 BOTH = torch.ones(2, dtype=torch.bool)  # every batch of the synthetic data has both labels
 
 
-class PlainLoop:
-    """As little as does the same: resident tensors, fused optimiser, L1 step, best weights kept in memory."""
+@dataclass(frozen=True)
+class Way:
+    """What a loop does as the public baseline's published code does it; by default nothing.
 
-    def __init__(self, module: EmotionModule, data: FoldData) -> None:
-        self.network, self.weighting, self.loss = module.network, module.weighting, module.loss
-        self.batch_size = data.batch_size
-        self.rows = torch.from_numpy(data.train_rows)
-        everything = torch.arange(len(data.corpus.utterances))
-        self.table: Batch = data.table(CPU)[everything]
-        self.stopping: Batch = data.table(CPU)[torch.from_numpy(data.stopping_rows)]
+    loading: batches are made from an array for each utterance and set, by a DataLoader with a collate
+    function, instead of taken from resident tensors. dropout: torch's instead of ours. optimiser: Adam that
+    is not fused instead of fused AdamW. sparse_term: in the graph instead of added to the gradients.
+    testing: after every epoch the validation set and the test sets are predicted, batch by batch and into
+    numpy, instead of the validation set alone and whole. The synthetic data have one test set; its
+    utterances are repeated to the sizes of MER 2023's three.
+    """
+
+    loading: bool = False
+    dropout: bool = False
+    optimiser: bool = False
+    sparse_term: bool = False
+    testing: bool = False
+
+
+PLAIN = Way()
+PEER = Way(loading=True, dropout=True, optimiser=True, sparse_term=True, testing=True)
+
+
+class Loop:
+    """Trains a copy of a module's network; the best weights are kept in memory, as ours are."""
+
+    def __init__(self, module: EmotionModule, data: FoldData, way: Way = PLAIN) -> None:
+        self.way, self.loss = way, module.loss
+        self.network, self.weighting = copy.deepcopy(module.network), copy.deepcopy(module.weighting)
+        if way.dropout:
+            with_torch_dropout(self.network)
         self.weights = prunable_weights(self.network)
-        parameters = [*self.network.parameters(), *self.weighting.parameters()]
-        settings = module.settings
-        self.optimiser = torch.optim.AdamW(
-            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimiser = self._optimiser(module.settings.learning_rate, module.settings.weight_decay)
+        make = per_utterance if way.loading else Resident
+        self.train: Iterable[Batch] = make(data, data.train_rows, True)
+        self.stopping: Batch = data.table(CPU)[torch.from_numpy(data.stopping_rows)]
+        tests = [np.resize(data.test_rows, size) for size in TEST_SETS]
+        self.tests = [make(data, rows, False) for rows in (data.stopping_rows, *tests)] if way.testing else []
         self.best, self.kept = -np.inf, dict[str, Tensor]()
 
+    def _optimiser(self, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+        parameters = [*self.network.parameters(), *self.weighting.parameters()]
+        if self.way.optimiser:
+            return torch.optim.Adam(parameters, learning_rate)
+        return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
+
     def epoch(self) -> None:
-        """Train on every batch, validate, keep the weights if they are better."""
+        """Train on every batch, then predict and score."""
         self.network.train()
-        for rows in torch.split(self.rows[torch.randperm(len(self.rows))], self.batch_size):
-            features = {name: x.index_select(0, rows) for name, x in self.table.features.items()}
-            batch = Batch(features, self.table.emotion[rows], self.table.valence[rows])
-            loss = self.weighting(*task_losses(self.network(features), batch, self.loss), BOTH)
-            self.optimiser.zero_grad()
-            loss.backward()
-            add_l1_subgradient(self.weights, self.loss.alpha)
-            self.optimiser.step()
+        for batch in self.train:
+            self.step(batch)
         self.network.eval()
-        with torch.no_grad():
-            decision = self.network(self.stopping.features)
-        reached = score(
-            decision.log_posterior, decision.valence, self.stopping.emotion, self.stopping.valence
-        )
+        if self.way.testing:
+            self._test()
+        else:
+            self._keep_best()
+
+    def step(self, batch: Batch) -> None:
+        """One optimiser step."""
+        loss = self.weighting(*task_losses(self.network(batch.features), batch, self.loss), BOTH)
+        if self.way.sparse_term:
+            loss = loss + self.loss.alpha * sum(w.abs().sum() for w in self.weights)
+        self.optimiser.zero_grad()
+        loss.backward()
+        if not self.way.sparse_term:
+            add_l1_subgradient(self.weights, self.loss.alpha)
+        self.optimiser.step()
+
+    @torch.no_grad()
+    def _keep_best(self) -> None:
+        """Score the validation set; keep the weights if they are better."""
+        decision, labels = self.network(self.stopping.features), self.stopping
+        reached = score(decision.log_posterior, decision.valence, labels.emotion, labels.valence)
         if reached.monitored > self.best:
             self.best = reached.monitored
-            self.kept = {name: x.clone() for name, x in self.network.state_dict().items()}
+            overwrite(self.kept, self.network.state_dict())
+
+    def _test(self) -> None:
+        """Score the validation set and the test sets in numpy."""
+        for batches in self.tests:
+            emotion, found, error = (np.concatenate(x) for x in zip(*self._predicted(batches), strict=True))
+            f1_score(emotion, found.argmax(axis=1), average="weighted")
+            np.nanmean(np.square(error))
+
+    @torch.no_grad()
+    def _predicted(self, batches: Iterable[Batch]) -> Iterator[tuple[NDArray[Any], ...]]:
+        for batch in batches:
+            decision: Decision = self.network(batch.features)
+            error = decision.valence - batch.valence
+            yield batch.emotion.numpy(), decision.log_posterior.numpy(), error.numpy()
+
+
+class Resident:
+    """Batches of rows of tensors that stay in memory."""
+
+    def __init__(self, data: FoldData, rows: NDArray[np.int64], shuffle: bool) -> None:
+        self.table: Batch = data.table(CPU)[torch.arange(len(data.corpus.utterances))]
+        self.rows, self.batch_size, self.shuffle = torch.from_numpy(rows), data.batch_size, shuffle
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.rows[torch.randperm(len(self.rows))] if self.shuffle else self.rows
+        for rows in torch.split(order, self.batch_size):
+            features = {name: x.index_select(0, rows) for name, x in self.table.features.items()}
+            yield Batch(features, self.table.emotion[rows], self.table.valence[rows])
+
+
+def per_utterance(data: FoldData, rows: NDArray[np.int64], shuffle: bool) -> DataLoader[dict[str, Any]]:
+    """The same batches made item by item, in the main process."""
+    items = PerUtterance(data, rows)
+    return DataLoader(items, data.batch_size, shuffle=shuffle, collate_fn=PerUtterance.collate)
 
 
 class PerUtterance(Dataset[dict[str, Any]]):
@@ -89,51 +163,6 @@ class PerUtterance(Dataset[dict[str, Any]]):
         emotion = torch.LongTensor([int(item["emotion"]) for item in items])
         valence = torch.FloatTensor([float(item["valence"]) for item in items])
         return Batch(features, emotion, valence)
-
-
-class PeerLoop:
-    """As the public baseline trains: DataLoader, torch's dropout and Adam, L1 in the graph, tests each epoch.
-
-    Written after its published code, for comparison: batches are made from per-utterance arrays in the main
-    process, and the validation and test sets are predicted after every epoch, batch by batch, into numpy.
-    The synthetic data have one test set; its utterances are repeated to the sizes of MER 2023's three.
-    """
-
-    def __init__(self, module: EmotionModule, data: FoldData) -> None:
-        self.network = with_torch_dropout(copy.deepcopy(module.network))
-        self.weighting, self.loss = copy.deepcopy(module.weighting), module.loss
-        self.weights = prunable_weights(self.network)
-        parameters = [*self.network.parameters(), *self.weighting.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=module.settings.learning_rate)
-        tests = [np.resize(data.test_rows, size) for size in TEST_SETS]
-        self.train, *self.evaluated = [
-            DataLoader(
-                PerUtterance(data, rows), data.batch_size, shuffle=not i, collate_fn=PerUtterance.collate
-            )
-            for i, rows in enumerate((data.train_rows, data.stopping_rows, *tests))
-        ]
-
-    def epoch(self) -> None:
-        """Train on every batch, then predict and score the validation and the test sets."""
-        self.network.train()
-        for batch in self.train:
-            self.optimiser.zero_grad()
-            loss = self.weighting(*task_losses(self.network(batch.features), batch, self.loss), BOTH)
-            loss = loss + self.loss.alpha * sum(w.abs().sum() for w in self.weights)
-            loss.backward()
-            self.optimiser.step()
-        self.network.eval()
-        for loader in self.evaluated:
-            emotion, found, error = (np.concatenate(x) for x in zip(*self._predicted(loader), strict=True))
-            f1_score(emotion, found.argmax(axis=1), average="weighted")
-            np.nanmean(np.square(error))
-
-    @torch.no_grad()
-    def _predicted(self, loader: DataLoader[dict[str, Any]]) -> Iterator[tuple[NDArray[Any], ...]]:
-        for batch in loader:
-            decision: Decision = self.network(batch.features)
-            error = decision.valence - batch.valence
-            yield batch.emotion.numpy(), decision.log_posterior.numpy(), error.numpy()
 
 
 def with_torch_dropout(network: nn.Module) -> nn.Module:

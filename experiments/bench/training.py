@@ -1,10 +1,12 @@
 """What an epoch costs: beside a plain loop, beside the public baseline, beside its own arithmetic."""
 
+from dataclasses import fields, replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.bench.loops import PeerLoop, PlainLoop
+from experiments.bench.loops import PEER, PLAIN, Loop, Way
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, spread, timed
 from experiments.bench.setting import CPU, epoch_of_ours, fold_data, new_module, settings
 from mer_lightning.network.base import EmotionNetwork
@@ -22,7 +24,7 @@ def lightning_over_plain(scale: Scale) -> list[Figure]:
     data = fold_data(config)
 
     def plain() -> float:
-        loop = PlainLoop(new_module(config, data), data)
+        loop = Loop(new_module(config, data), data)
         loop.epoch()
         return timed(loop.epoch, scale.epochs - 1)()
 
@@ -38,7 +40,7 @@ def peer_over_ours(scale: Scale) -> list[Figure]:
     """An epoch of one fold in the public baseline's way against ours, one thread, the baseline's batch."""
     config = settings(f"data.size={scale.size}", f"trainer.batch_size={PEER_BATCH}")
     data = fold_data(config)
-    peer = PeerLoop(new_module(config, data), data)
+    peer = Loop(new_module(config, data), data, PEER)
     times = interleaved(
         {
             "peer": timed(peer.epoch),
@@ -48,6 +50,22 @@ def peer_over_ours(scale: Scale) -> list[Figure]:
     )
     details = {"seconds": medians(times), "batch": PEER_BATCH}
     return [Figure("peer_over_ours", ratio(times["peer"], times["ours"]), 2.0, higher=True, details=details)]
+
+
+def choices(scale: Scale) -> list[Figure]:
+    """What each choice saves: a plain epoch with one thing done the baseline's way, over one without."""
+    names = [field.name for field in fields(Way)]
+    if not scale.complete:
+        return [Figure(f"choices.{n}", None, higher=True, skipped="only without --quick") for n in names]
+    config = settings(f"data.size={scale.size}")
+    data = fold_data(config)
+    ways = {"none": PLAIN} | {name: replace(PLAIN, **{name: True}) for name in names}
+    loops = {name: Loop(new_module(config, data), data, way) for name, way in ways.items()}
+    times = interleaved({name: timed(loop.epoch) for name, loop in loops.items()}, scale.repeats)
+    details = {"seconds": medians(times), "batch": config.trainer.batch_size}
+    return [
+        Figure(f"choices.{n}", ratio(times[n], times["none"]), higher=True, details=details) for n in names
+    ]
 
 
 def sgemm_share(scale: Scale) -> list[Figure]:

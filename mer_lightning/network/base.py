@@ -49,6 +49,7 @@ class EmotionNetwork(nn.Module, ABC):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.fusion_learns_alone = False  # the fused decision's gradients end at what it is made of
 
     @property
     @abstractmethod

@@ -68,13 +68,20 @@ class HierarchicalNetwork(EmotionNetwork):
             valences.append(branch_valence)
         log_posteriors = torch.log_softmax(torch.stack(logits, dim=1), dim=-1)
         branch_valences = torch.stack(valences, dim=1)
-        weights = self.fusion(log_posteriors, gathered)
+        return self._fuse(log_posteriors, branch_valences, gathered)
+
+    def _fuse(self, log_posteriors: Tensor, valences: Tensor, gathered: Sequence[Tensor]) -> Decision:
+        """The branches' (B, M, C), (B, M) and M times (B, D_i) -> one decision."""
+        fused, mixed = log_posteriors, valences
+        if self.fusion_learns_alone:
+            fused, mixed, gathered = fused.detach(), mixed.detach(), [h.detach() for h in gathered]
+        weights = self.fusion(fused, gathered)
         return Decision(
-            log_posterior=fuse_log_posteriors(log_posteriors, weights),
-            valence=(weights * branch_valences).sum(dim=-1),
+            log_posterior=fuse_log_posteriors(fused, weights),
+            valence=(weights * mixed).sum(dim=-1),
             weights=weights,
             branch_log_posteriors=log_posteriors,
-            branch_valences=branch_valences,
+            branch_valences=valences,
         )
 
     def node_groups(self) -> tuple[NodeGroup, ...]:

@@ -33,7 +33,8 @@ def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Ten
     """L_e and L_v of a batch, scalars.
 
     ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: the fused one's plus
-    ``auxiliary`` times the branches'.
+    ``auxiliary`` times the branches'. With ``branch``, a fusion with weights of its own (attention) learns
+    them from the fused decision's losses, which add gradients to these weights and nothing to the value.
     """
     branch = {"branch": 1.0, "fused": 0.0, "both": loss.auxiliary}[loss.supervision]
     emotion = valence = decision.log_posterior.new_zeros(())
@@ -43,7 +44,15 @@ def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Ten
     if loss.supervision != "branch":
         emotion = emotion + emotion_loss(decision.log_posterior, batch.emotion)
         valence = valence + valence_loss(decision.valence, batch.valence)
+    elif decision.weights.requires_grad:
+        emotion = emotion + gradient_alone(emotion_loss(decision.log_posterior, batch.emotion))
+        valence = valence + gradient_alone(valence_loss(decision.valence, batch.valence))
     return emotion, valence
+
+
+def gradient_alone(loss: Tensor) -> Tensor:
+    """Zero, with the gradient of ``loss``."""
+    return loss - loss.detach()
 
 
 def share_of_labels(known: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
@@ -79,6 +88,7 @@ class EmotionModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.network.fusion_learns_alone = loss.supervision == "branch"
         self.weighting = weighting
         self.loss = loss
         self.settings = trainer

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, minimize
 
 from mer_lightning.config import Config
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.folds import read_folds
+from mer_lightning.data.folds import read_folds, write_folds
 from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
 from mer_lightning.description import Share
 from mer_lightning.errors import UserError
@@ -60,15 +61,14 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
     """
     for run in runs:
         check_same_data(run, corpus)
-    folds = same_folds(runs, corpus)
+    drawn = same_folds(runs, corpus)
+    write_folds(directory.folds, corpus, drawn)
+    folds = int(drawn.max()) + 1
     rounds = [run.best_round() for run in runs]
     systems = [decide(run, r, folds, config.ensemble) for run, r in zip(runs, rounds, strict=True)]
     shares = fit_shares(systems, corpus, config.combine, leave_out=None)
     decided = together(systems, corpus, config, shares)
-    records = [
-        total([read_record(run.round(f, r)) for run, r in zip(runs, rounds, strict=True)])
-        for f in range(folds)
-    ]
+    records = [total([trained(run, f, r) for run, r in zip(runs, rounds, strict=True)]) for f in range(folds)]
     selection = selection_score([part.scores(corpus) for part in decided.held_out])
     networks = {
         Share(
@@ -78,16 +78,17 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
         for f in range(folds)
     }
     summary = summarise(0, records, selection, decided, corpus)
-    write_files(config, directory, corpus, [summary], decided, networks)
+    before = sum(float(run.read_results()["rounds"][0]["parameters"]) for run in runs)
+    write_files(config, directory, corpus, [summary], decided, networks, before)
 
 
-def same_folds(runs: Sequence[RunDirectory], corpus: Corpus) -> int:
-    """The number of folds, which all runs must have drawn alike."""
+def same_folds(runs: Sequence[RunDirectory], corpus: Corpus) -> NDArray[np.int64]:
+    """(n,) the folds, which all runs must have drawn alike."""
     drawn = [read_folds(run.folds, corpus) for run in runs]
     for run, folds in zip(runs, drawn, strict=True):
         if not np.array_equal(folds, drawn[0]):
             raise UserError(f"{run.path} has other folds than {runs[0].path}: combine runs of the same seed")
-    return int(drawn[0].max()) + 1
+    return drawn[0]
 
 
 def together(systems: Sequence[Decided], corpus: Corpus, config: Config, shares: Shares) -> Decided:
@@ -140,6 +141,12 @@ def on_simplex(loss: Callable[[torch.Tensor], torch.Tensor], k: int) -> torch.Te
     )
     weights = np.clip(found.x, 0, None)
     return torch.from_numpy(weights / weights.sum()).float()
+
+
+def trained(run: RunDirectory, fold: int, number: int) -> Record:
+    """The record of a round on a fold, with the seconds of all the run's rounds."""
+    records = [read_record(run.round(fold, r)) for r in range(len(run.read_results()["rounds"]))]
+    return replace(records[number], seconds=sum(r.seconds for r in records))
 
 
 def total(records: Sequence[Record]) -> Record:

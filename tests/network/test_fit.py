@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 
 from mer_lightning.config import Config
 from mer_lightning.data.datamodule import Batch
-from mer_lightning.network.base import prunable_weights
+from mer_lightning.losses import UncertaintyWeighting, emotion_loss, valence_loss
+from mer_lightning.network.base import Architecture, prunable_weights
+from mer_lightning.network.build import build
 from mer_lightning.network.checkpoint import read_network
-from mer_lightning.network.module import EmotionModule, schedule_factor
+from mer_lightning.network.module import EmotionModule, schedule_factor, task_losses
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 
@@ -55,6 +58,39 @@ def test_the_schedule_goes_back_to_the_rewind_epoch() -> None:
     assert whole[9] == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
     assert [schedule_factor("cosine", 10, 4)(e) for e in range(6)] == whole[4:]
     assert {schedule_factor("constant", 10, 4)(e) for e in range(6)} == {1.0}
+
+
+def test_attention_fusion_learns_from_the_fused_loss_and_leaves_the_branches_to_theirs(small: Small) -> None:
+    config = small("+experiment=baseline", "network.dropout=0")
+    torch.manual_seed(0)
+    batch = Batch(
+        {"low": torch.randn(20, 6), "high": torch.randn(20, 5), "face": torch.randn(20, 4)},
+        torch.randint(-1, 3, (20,)),
+        torch.where(torch.rand(20) < 0.2, torch.nan, torch.randn(20)),
+    )
+    attention = Architecture(
+        {"low": 6, "high": 5}, {"face": 4}, 3, dimension=8, dropout=0, fusion="attention"
+    )
+    network = build(attention)
+    plain = build(replace(attention, fusion="mean"))
+    plain.load_state_dict(network.state_dict() | plain.fusion.state_dict(prefix="fusion."), strict=False)
+    present, losses = torch.ones(2, dtype=torch.bool), []
+    for one in (network, plain):
+        module = EmotionModule(one, UncertaintyWeighting(), config.loss, config.trainer)
+        losses.append(module.weighting(*task_losses(one(batch.features), batch, config.loss), present))
+        losses[-1].backward()
+    assert losses[0].item() == losses[1].item()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name).grad, parameter.grad)
+
+    score = network.get_parameter("fusion.score.weight")
+    network.fusion_learns_alone = False
+    decision = network(batch.features)
+    fused = emotion_loss(decision.log_posterior, batch.emotion)  # d1 = d2 = 1
+    fused = fused + valence_loss(decision.valence, batch.valence) / 2
+    (expected,) = torch.autograd.grad(fused, score)
+    torch.testing.assert_close(score.grad, expected)
+    assert float(expected.abs().max()) > 1e-3
 
 
 def test_dropout_is_at_work_in_every_round(

@@ -20,7 +20,8 @@ from mer_lightning.extract.manet import empty
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import extract, fit, predict
 from tests.conftest import SHARED, SMALL, composed
-from tests.extract import test_hubert, test_resnet
+from tests.extract import test_resnet
+from tests.extract.models import save
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("av")
@@ -52,7 +53,7 @@ class Models(NamedTuple):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     root = tmp_path_factory.mktemp("pretrained")
-    hubert = test_hubert.save(root / "hubert", "hubert-large")
+    hubert = save(root / "hubert", "hubert-large")
     resnet = test_resnet.save(root / "resnet")
     torch.manual_seed(0)
     weights = {
@@ -131,7 +132,7 @@ def test_from_clips_to_a_prediction_of_a_new_one(store: Path, models: Models, tm
     for key in (k for k in row if k.startswith(("posterior_", "weight_"))):
         assert float(row[key]) == pytest.approx(float(known[key]), abs=1e-4)
 
-    other = test_hubert.save(tmp_path / "other", "wav2vec2-large")
+    other = save(tmp_path / "other", "wav2vec2-large")
     mismatch = r"the model needs hubert_1 with model .hubert., weights .*this extraction has model .other."
     with pytest.raises(UserError, match=mismatch):
         predict.run(composed(*settings, *models.overrides, f"extract.hubert.model={other}"), run)

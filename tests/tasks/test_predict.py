@@ -1,80 +1,31 @@
 """A finished run at work on stores, folders and clips."""
 
-import csv
-import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mer_lightning import load
-from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.readers import read_corpus
 from mer_lightning.data.store import write_store
-from mer_lightning.errors import UserError
 from mer_lightning.predict import Predictor
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit, predict
-from tests.conftest import SMALL, composed, folder_overrides, write_folder
-
-EXTRACTORS = {"low": {"encoder": "hubert", "layer": 18}, "face": {"encoder": "manet", "weights": "0a1b"}}
-LOW, FACE = [1, 5, 8], [5, 11, 20]  # rows without speech, without a face; of training and test utterances
-
-
-class Finished(NamedTuple):
-    """A run, the store it was trained on, and what is in it."""
-
-    run: RunDirectory
-    store: Path
-    corpus: Corpus
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    root = tmp_path_factory.mktemp("predict")
-    corpus = read_corpus(composed(*folder_overrides(write_folder(root / "data"))).data)
-    for name, rows in (("low", LOW), ("face", FACE)):
-        corpus.features[name][rows] = np.nan
-    corpus = replace(corpus, extractors=EXTRACTORS)
-    store = write_store(corpus, root / "store")
-    run = RunDirectory(root / "run")
-    settings = ("data=store", f"data.root={store}", "data.folds=2", *SMALL, "pnao.rounds=0")
-    fit.run(composed("+experiment=pnao", *settings), run)
-    return Finished(run, store, corpus)
-
-
-def predicted(run: RunDirectory, source: Path, output: Path, *overrides: str) -> list[dict[str, str]]:
-    config = composed("task=predict", f"model={run.path}", f"input={source}", f"output={output}", *overrides)
-    predict.run(config, RunDirectory(output.parent))
-    return table(output)
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def check_same(rows: list[dict[str, str]], others: list[dict[str, str]]) -> None:
-    """The same decisions, up to float32's rounding."""
-    assert len(rows) == len(others) > 0
-    for row, other in zip(rows, others, strict=True):
-        for key in row.keys() & other.keys() - {"fold", "valence"}:
-            if key.startswith(("posterior_", "weight_", "predicted_valence")):
-                assert float(row[key]) == pytest.approx(float(other[key]), abs=1e-5), key
-            else:
-                assert row[key] == other[key]
-
-
-def write_features(root: Path, features: Mapping[str, np.ndarray]) -> Path:
-    root.mkdir()
-    for name, array in features.items():
-        np.save(root / f"{name}.npy", array)
-    return root
+from tests.conftest import SMALL, composed
+from tests.tasks.predictions import (
+    EXTRACTORS,
+    FACE,
+    LOW,
+    Finished,
+    check_same,
+    predicted,
+    table,
+    write_features,
+)
 
 
 def test_a_runs_own_store_gives_its_test_figures_again(finished: Finished, tmp_path: Path) -> None:
@@ -153,119 +104,6 @@ def test_a_folder_needs_no_labels(
     assert [row["utterance_id"] for row in rows] == [first[:-1] + str(i) for i in range(60)]
     own = predicted(finished.run, finished.store, tmp_path / "store.csv")
     check_same([row | {"utterance_id": ""} for row in rows], [row | {"utterance_id": ""} for row in own])
-
-
-def nothing(store: Path, folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-def lacking(store: Path, folder: Path) -> None:
-    (folder / "face.npy").rename(folder / "faces.npy")
-
-
-def wider(store: Path, folder: Path) -> None:
-    np.save(folder / "low.npy", np.zeros((60, 7)))
-
-
-def shorter(store: Path, folder: Path) -> None:
-    np.save(folder / "face.npy", np.zeros((59, 4)))
-
-
-def partly(store: Path, folder: Path) -> None:
-    face = np.load(folder / "face.npy")
-    face[3, 1] = np.nan
-    np.save(folder / "face.npy", face)
-
-
-def ambiguous(store: Path, folder: Path) -> None:
-    for name in ("a.csv", "b.csv"):
-        (folder / name).write_text("utterance_id\n")
-
-
-def empty(store: Path, folder: Path) -> None:
-    (folder / "labels.csv").write_text("utterance_id\n")
-    for name, dimension in (("low", 6), ("high", 5), ("face", 4)):
-        np.save(folder / f"{name}.npy", np.zeros((0, dimension)))
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (nothing, "features: no such file or folder"),
-        (lacking, "no feature set 'face'; did you mean 'faces'"),
-        (wider, "needs low with dimension 6, .*features has dimension 7"),
-        (shorter, r"face\.npy: 59 rows for 60"),
-        (partly, r"face\.npy: NaN or infinity in row 3"),
-        (ambiguous, r"a\.csv and b\.csv both"),
-        (empty, r"features: no utterances|\.npy: cannot be read"),
-    ],
-)
-def test_features_that_do_not_fit_are_refused(
-    finished: Finished, tmp_path: Path, damage: Callable[[Path, Path], None], says: str
-) -> None:
-    folder = write_features(tmp_path / "features", finished.corpus.features)
-    damage(finished.store, folder)
-    with pytest.raises(UserError, match=says):
-        predicted(finished.run, folder, tmp_path / "new" / "out.csv")
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("made", "says"),
-    [
-        ({"low": EXTRACTORS["low"] | {"layer": 12}}, "needs low with layer 18, .*store has layer 12"),
-        ({"face": EXTRACTORS["face"] | {"weights": "ff"}}, "face with weights '0a1b', .* weights 'ff'"),
-        ({}, None),
-        ({"high": {"encoder": "hubert", "layer": 3}}, None),  # the model does not know what it needs
-    ],
-)
-def test_a_store_made_otherwise_is_refused(
-    finished: Finished, tmp_path: Path, made: dict[str, Any], says: str | None
-) -> None:
-    store = write_store(finished.corpus, tmp_path / "store", made)
-    if says is None:
-        assert len(predicted(finished.run, store, tmp_path / "out.csv")) == 60
-        return
-    with pytest.raises(UserError, match=says):
-        predicted(finished.run, store, tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_only_an_earlier_prediction_is_replaced(finished: Finished, tmp_path: Path) -> None:
-    output = tmp_path / "deep" / "out.csv"
-    predicted(finished.run, finished.store, output, "model.fold=0")
-    once = output.read_bytes()
-    predicted(finished.run, finished.store, output)
-    assert output.read_bytes() != once
-    for text in ("precious", "utterance_id,predicted_emotion\n", ""):
-        output.write_text(text)
-        with pytest.raises(UserError, match="no prediction file to replace"):
-            predicted(finished.run, finished.store, output)
-        assert output.read_text() == text
-    for path, says in ((output.parent, "to replace"), (output / "below.csv", "no folder")):
-        with pytest.raises(UserError, match=says):
-            predicted(finished.run, finished.store, path)
-
-
-def test_an_unfinished_prediction_leaves_the_last_one_alone(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "out.csv"
-    predicted(finished.run, finished.store, output)
-    before, ask, calls = output.read_bytes(), Predictor.predict, []
-
-    def interrupted(self: Predictor, features: Mapping[str, Any]) -> Any:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return ask(self, features)
-
-    monkeypatch.setattr(Predictor, "predict", interrupted)
-    monkeypatch.setattr(predict, "BLOCK", 9)
-    with pytest.raises(KeyboardInterrupt):
-        predicted(finished.run, finished.store, output)
-    assert output.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_clips_are_extracted_as_the_model_needs(

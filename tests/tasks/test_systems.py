@@ -118,7 +118,9 @@ def test_transformer_counts_by_hand() -> None:
 
 def test_pnao_refuses_the_transformer(small: Small) -> None:
     with pytest.raises(UserError, match="hierarchical networks"):
-        small("network=transformer")
+        small("network=transformer", "loss.supervision=both")
+    with pytest.raises(UserError, match="does not train"):
+        small("network=transformer", "pnao.rounds=0")
 
 
 def test_label_revision_learns_from_the_test_set_but_not_its_labels(
