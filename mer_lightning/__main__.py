@@ -80,6 +80,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
         refuse_unknown_options(sys.argv[1:])
+        sweep.refuse_unnamed(sys.argv[1:])
         with sweep.summed_up():
             run()
     except Exception as error:
@@ -118,9 +119,17 @@ def spelled_out(argument: str) -> str:
     if not equals or key.startswith("-"):
         return argument
     key = "model.path" if key == "model" else key
-    if re.search(r"[^\w./~-]", value) and Path(value).expanduser().exists():
+    if re.search(r"[^\w./-]", value) and (value.startswith("~/") or exists(value)):
         value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"{key}={value}"
+
+
+def exists(value: str) -> bool:
+    """Whether a value is a path that is there."""
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a name, or another user's home
+        return False
 
 
 if __name__ == "__main__":

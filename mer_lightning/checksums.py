@@ -3,10 +3,18 @@
 They stand in the form of ``sha256sum``: ``sha256sum --check SHA256SUMS`` in a round's folder checks them too.
 """
 
+import errno
 import hashlib
 from pathlib import Path
 
-KINDS = (".json", ".safetensors")  # what a round writes; what else lies there is not ours
+from mer_lightning.errors import UserError
+
+# what a round writes; what else lies there is not ours
+NAMES = (
+    *("record.json", "network.json", "network.safetensors", "training.safetensors"),
+    *(f"{part}.safetensors" for part in ("held_out", "stopping", "test")),
+)
+DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO)  # what a file that cannot be read may be
 
 
 def sha256(path: Path) -> str:
@@ -22,15 +30,21 @@ def write_checksums(path: Path) -> None:
 
 
 def damaged(path: Path) -> str | None:
-    """The name of a file that is not as it was when ``path`` was written; None if all are."""
+    """The name of a file that is not as it was when ``path`` was written; None if all are.
+
+    Raises UserError where that cannot be seen, for want of the right to read say.
+    """
     try:
         written = path.read_text(encoding="utf-8", errors="replace")
         found = _hashes(path.parent)
     except OSError as error:
-        return Path(error.filename or path).name
+        name = Path(error.filename or path)
+        if error.errno in DAMAGE:
+            return name.name
+        raise UserError(f"{name}: cannot be read: {error.strerror}; the round in it is kept") from error
     odd = [name for name, digest in found.items() if f"{digest}  {name}\n" not in written]
     return next(iter(odd), None if len(found) == written.count("\n") else path.name)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in KINDS}
+    return {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.name in NAMES}

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from mer_lightning.config import Config
+from mer_lightning.cores import cores
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import read_folds
@@ -91,8 +92,7 @@ def worker_count(config: Config, folds: int) -> int:
         return 1
     if isinstance(config.folds.workers, int):
         return min(config.folds.workers, folds)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    places = gpus(config.trainer.accelerator) or cores // config.trainer.threads
+    places = gpus(config.trainer.accelerator) or cores() // config.trainer.threads
     return max(1, min(places, folds))
 
 
@@ -171,6 +171,7 @@ def _pool(
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.kill()  # they ignore a mere SIGTERM; unfinished rounds have no name yet
+            process.join()
 
 
 _bench: Bench  # of this worker process

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from hydra.core.hydra_config import HydraConfig
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.measure import Measurement
@@ -103,9 +104,10 @@ class Display:
 
 
 def continue_command(run: RunDirectory) -> str:
-    """The command that goes on with this run."""
+    """The command that goes on with this run, or with the one that it is a part of."""
     given = [a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")]
-    return shlex.join(["python", "-m", "mer_lightning", *given, f"hydra.run.dir={run.path}"])
+    whole = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else run.path
+    return shlex.join(["python", "-m", "mer_lightning", *given, f"hydra.run.dir={whole}"])
 
 
 def show_results(run: RunDirectory) -> None:

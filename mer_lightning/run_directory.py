@@ -18,7 +18,7 @@ from mer_lightning.recorded import checked_results
 from mer_lightning.writing import UNFINISHED
 
 # what a run replaces as a whole, or writes into
-FOLDERS = ("fold_*", "model", "figures", "reference", "members")
+FOLDERS = ("fold_*", "fold_*/*", "model", "figures", "reference", "members", "tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class RunDirectory:
 
         Nor may what links in a run from elsewhere point at.
         """
-        if not self.config.is_file() and set(os.listdir(self.path)) - {".lock", self.error.name}:  # noqa: PTH208
+        begun = {".lock", self.error.name, *(p.name for p in self.path.glob(f".config.yaml.*{UNFINISHED}"))}
+        if not self.config.is_file() and set(os.listdir(self.path)) - begun:  # noqa: PTH208
             raise UserError(
                 f"{self.path} is not empty and holds no run of this program; choose another hydra.run.dir"
             )
@@ -189,14 +190,18 @@ class RunDirectory:
         """Let rounds with a damaged file, and those trained after them, count as unfinished; say which."""
         notes = []
         for fold in sorted(self.path.glob("fold_*")):
-            rounds = [RoundFolder(fold / f"round_{number}") for number in range(len(os.listdir(fold)))]  # noqa: PTH208
-            for number, folder in enumerate(rounds):
-                if folder.done and not (name := damaged(folder.checksums)):
+            names = (path.name.removeprefix("round_") for path in fold.glob("round_*"))
+            numbers = sorted(int(name) for name in names if name.isdecimal())
+            rounds = [RoundFolder(fold / f"round_{number}") for number in numbers]
+            for place, folder in enumerate(rounds):
+                whole = folder.done and numbers[place] == place  # else one before it is missing
+                name = damaged(folder.checksums) if whole else None
+                if whole and name is None:
                     continue
-                if folder.done:
-                    before = f"going on from round {number - 1}" if number else "beginning anew"
-                    notes.append(f"{folder.path / str(name)} is damaged, its hash is another: {before} there")
-                for later in rounds[number:]:
+                if name is not None:
+                    before = f"going on from round {place - 1}" if place else "beginning anew"
+                    notes.append(f"{folder.path / name} is damaged, its hash is another: {before} there")
+                for later in rounds[place:]:
                     later.checksums.unlink(missing_ok=True)
                 break
         return notes

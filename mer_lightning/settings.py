@@ -231,8 +231,8 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         between("demo.port", self.port, 1, 65535)
-        between("demo.max_megabytes", self.max_megabytes, 0, BIG)
-        between("demo.max_seconds", self.max_seconds, 0, BIG)
+        between("demo.max_megabytes", self.max_megabytes, 0, 1e6)
+        between("demo.max_seconds", self.max_seconds, 0, 1e6)
 
 
 @dataclass(kw_only=True)
@@ -251,6 +251,8 @@ class LoggerConfig:
         one_of("logger.mode", self.mode, ("online", "offline"))
         if not self.project or re.search(r"[/\\#?%:]", self.project):
             raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
+        if len(self.project) > 128 or not all(0 < len(tag) <= 64 for tag in self.tags):
+            raise UserError("logger: W&B takes at most 128 letters for a project, and 1 to 64 for a tag")
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -27,6 +29,17 @@ from mer_lightning.run_directory import RunDirectory
 from mer_lightning.writing import write_text
 
 SIDE_BY_SIDE = ("joblib", "ray", "submitit_local")  # launchers whose jobs share this machine
+# what the folders' names leave out (conf/config.yaml): lists of names, and places
+UNNAMED = {
+    "data.root",
+    "data.labels",
+    "data.levels",
+    "data.shared",
+    "pnao.like",
+    "combine.runs",
+    "input",
+    "output",
+}
 MARK = "A sweep failed here.\nerror: "  # so begin our notes; another error.txt is not ours to replace
 
 
@@ -50,6 +63,23 @@ class Remember(Callback):
         global begun
         folder = Path(config.hydra.sweep.dir)
         begun = Begun(folder, not folder.exists(), dict(notes(folder)))
+
+
+def refuse_unnamed(arguments: Sequence[str]) -> None:
+    """A UserError for a sweep over a key that the names of the settings' folders leave out."""
+    known, _ = get_args_parser().parse_known_args(list(arguments))
+    if not known.multirun:
+        return
+    try:
+        parsed = OverridesParser.create().parse_overrides(known.overrides)
+    except HydraException:  # Hydra will say
+        return
+    swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
+    if unnamed := sorted(set(swept) & UNNAMED):
+        raise UserError(
+            f"{unnamed[0]}: cannot be swept, the settings' folders are named without it; give each value a "
+            "run or a sweep of its own, with its own hydra.run.dir or hydra.sweep.dir"
+        )
 
 
 def in_a_sweep() -> bool:

@@ -227,3 +227,8 @@ def test_paths_need_no_quotes(tmp_path: Path) -> None:
     unchanged = ("pnao.rate=0.1,0.2", "data.levels=[a,b]", "-m", "+experiment=pnao", f"input={tmp_path}")
     for untouched in unchanged:
         assert spelled_out(untouched) == untouched
+    long = "seed=" + ",".join(map(str, range(200)))  # longer than a file's name may be
+    assert spelled_out(long) == long
+    assert spelled_out("input=~nobody/x,y") == "input=~nobody/x,y"
+    home = OverridesParser.create().parse_override(spelled_out("output=~/new"))
+    assert home.value() == "~/new"

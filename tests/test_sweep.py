@@ -124,7 +124,9 @@ def test_ctrl_c_and_a_kill_lose_nothing(whole: subprocess.CompletedProcess[str],
     assert table(killed) == table(place / "whole")
 
 
-@pytest.mark.parametrize("mistake", ["+experiment=pnao,pano", "pnao.raet=0.1,0.2"])
+@pytest.mark.parametrize(
+    "mistake", ["+experiment=pnao,pano", "pnao.raet=0.1,0.2", "data.levels=[low],[high]"]
+)
 def test_what_does_not_compose_is_refused_before_any_training(
     place: Path, tmp_path: Path, mistake: str
 ) -> None:

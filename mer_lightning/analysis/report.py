@@ -16,6 +16,7 @@ from mer_lightning.run_directory import RunDirectory
 from mer_lightning.writing import new_folder, write_text
 
 INDEX = "index.html"
+OURS = '<meta name="generator" content="mer_lightning">'  # in the head of every page
 
 
 def write_report(runs_dir: Path) -> list[Findings]:
@@ -37,9 +38,14 @@ def write_report(runs_dir: Path) -> list[Findings]:
 def report_folder(runs_dir: Path) -> Path:
     """``runs_dir/report``. Raises UserError if it is there and not a report."""
     target = runs_dir / "report"
-    if target.exists() and not (target / INDEX).is_file():
+    if target.exists() and not ours(target / INDEX):
         raise UserError(f"{target} is in the way: it is no report; move it, or give another report.runs")
     return target
+
+
+def ours(page: Path) -> bool:
+    """Whether a page was written by this program."""
+    return page.is_file() and OURS in page.read_text(encoding="utf-8", errors="replace")
 
 
 def write_files(folder: Path, found: Sequence[Findings]) -> None:

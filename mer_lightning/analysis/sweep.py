@@ -66,8 +66,8 @@ def show_sweep(folder: Path) -> None:
 
 def read_settings(folder: Path) -> list[Setting]:
     """All finished settings below a folder, in the order of their values."""
-    runs = [RunDirectory(path) for path in run_folders(folder)]
-    configs = [flat(run.read_config()) for run in runs if run.config.is_file()]
+    runs = [run for path in run_folders(folder) if (run := RunDirectory(path)).config.is_file()]
+    configs = [flat(run.read_config()) for run in runs]
     keys = varying(configs)
     settings = [
         Setting(str(run.path.relative_to(folder)), {k: config.get(k) for k in keys}, run.read_results())

@@ -101,7 +101,8 @@ def read_folds(path: Path, corpus: Corpus) -> NDArray[np.int64]:
         )
     if empty := [i for i, fold in there.items() if fold == NO_FOLD]:
         raise UserError(f"{path}: utterance {empty[0]!r} has no fold; restore the file, or start a new run")
-    if sorted(set(there.values())) != list(range(max(there.values()) + 1)):
+    numbers = set(there.values())
+    if min(numbers) != 0 or max(numbers) + 1 != len(numbers):
         raise UserError(f"{path}: the folds must be numbered 0, 1, ... without gaps")
     return np.array([there[i] for i in ids], dtype=np.int64)
 

@@ -17,7 +17,11 @@ import numpy as np
 from mer_lightning.data.arrays import brief
 from mer_lightning.errors import UserError
 
-LARGEST_MEMBER = 256 * 2**20
+LARGEST_MEMBER = 8 * 2**20  # 100,000 clips; a pickle can take seventy times its size in memory
+# A bytearray is taken from memory before the file is seen to hold it; sets, and the older way to make a dict,
+# hash whatever they are given. No label is made of these.
+REFUSED = pickle.BYTEARRAY8 + pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET + pickle.DICT
+PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 ENDING = "_corpus.npy"
 
 
@@ -83,7 +87,9 @@ class _Scalar:
     """Stands in for numpy's ``scalar``, which makes a number or text of a dtype and bytes."""
 
     def __new__(cls, dtype: _Dtype, data: bytes) -> Any:
-        code = f"{dtype.order}{dtype.code}"
+        if not (isinstance(dtype.order, str) and isinstance(dtype.code, str)):
+            raise ValueError("a scalar of an odd dtype")
+        code = dtype.order + dtype.code
         if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,4})", code):
             raise ValueError(f"a scalar of dtype {code[:20]!r}")
         (value,) = np.frombuffer(data, code).tolist()
@@ -105,9 +111,22 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes me
         super().__init__(file)
         self.where = where
 
-    # a bytearray, which no label is made of, is taken from memory before the file is seen to hold it
+    def load_setitem(self) -> None:
+        """A pair into a dict: what is no plain key may take forever to hash."""
+        if not isinstance(self.stack[-2], PLAIN_KEYS):  # type: ignore[attr-defined]
+            raise ValueError("a key that is no text")
+        super().load_setitem()  # type: ignore[misc]
+
+    def load_setitems(self) -> None:
+        """Pairs into a dict."""
+        if not all(isinstance(key, PLAIN_KEYS) for key in self.stack[::2]):  # type: ignore[attr-defined]
+            raise ValueError("a key that is no text")
+        super().load_setitems()  # type: ignore[misc]
+
     dispatch = {  # noqa: RUF012  (as the base class has it)
-        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+        **{code: load for code, load in pickle._Unpickler.dispatch.items() if code not in REFUSED},
+        pickle.SETITEM[0]: load_setitem,  # type: ignore[dict-item]
+        pickle.SETITEMS[0]: load_setitems,  # type: ignore[dict-item]
     }
 
     def find_class(self, module: str, name: str) -> Any:

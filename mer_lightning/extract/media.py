@@ -5,8 +5,9 @@ an address, and may open nothing else. Playlists and the like, which are made of
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -97,12 +98,29 @@ def read_frames(path: Path, fps: float) -> Iterator[Frame]:
 
 
 def duration(path: Path) -> float | None:
-    """How many seconds a clip lasts, as its header has it; None if it does not say, or cannot be read."""
+    """How many seconds a clip lasts, the longer of what its header says and its packets; None if unreadable.
+
+    Nothing is decoded. Packets without a time are counted as frames at the stream's rate.
+    """
     try:
         with _opened(path) as container:
-            return None if container.duration is None else container.duration / 1_000_000
+            return max((container.duration or 0) / 1_000_000, _packets_end(container))
     except Unreadable:
         return None
+
+
+def _packets_end(container: "InputContainer") -> float:
+    """Seconds from the first packet to the end of the last that can be read."""
+    start, end, untimed = math.inf, 0.0, Counter[int]()
+    with suppress(Exception):  # damage: decoding will say
+        for packet in container.demux():
+            if packet.pts is not None:
+                start = min(start, float(packet.pts * packet.time_base))
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            elif packet.size and packet.stream.type == "video":
+                untimed[packet.stream.index] += 1
+    counted = [n / float(container.streams[i].average_rate or 25) for i, n in untimed.items()]
+    return max([end - start if start < math.inf else 0.0, *counted])
 
 
 @contextmanager

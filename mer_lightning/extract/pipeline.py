@@ -1,6 +1,5 @@
 """Clips in, features out: decoded in threads a batch ahead, encoded together, one outcome per clip."""
 
-import os
 import re
 import threading
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.cores import cores
 from mer_lightning.data.arrays import brief
 from mer_lightning.description import check_extractors
 from mer_lightning.errors import UserError
@@ -114,7 +114,7 @@ class Pipeline:
         """
         decoder = Decoder(self.sources, self.settings.faces)
         size = self.settings.clips
-        with ThreadPoolExecutor(min(size, len(os.sched_getaffinity(0)))) as threads:
+        with ThreadPoolExecutor(min(size, cores())) as threads:
             waiting = deque[Future[Decoded]]()
             ahead = iter(clips)
             try:
@@ -218,6 +218,7 @@ def as_needed(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) 
         if isinstance(window := made.get("window"), int | float):
             hubert = replace(hubert, window=float(window))
         if isinstance(fps := made.get("fps"), int | float):
-            margin = made.get("margin", faces.margin)
-            faces = replace(faces, fps=float(fps), margin=float(margin))
+            faces = replace(faces, fps=float(fps))
+        if isinstance(margin := made.get("margin"), int | float):
+            faces = replace(faces, margin=float(margin))
     return replace(settings, features=encoders_of(list(needed)), hubert=hubert, faces=faces)

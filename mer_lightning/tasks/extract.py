@@ -58,7 +58,8 @@ def run(config: Config, directory: RunDirectory) -> None:
     else:
         left = sum(not parts.tried(c.id) for c in found.clips)
         console.print(
-            f"shard {part}/{count} is done; {left} clips of other shards are left, then {store} is made"
+            f"shard {part}/{count} is done; {left} clips of other shards are left, then {store} is made",
+            markup=False,
         )
 
 

@@ -47,15 +47,18 @@ def run(config: Config, directory: RunDirectory) -> None:
 def complete(config: Config, directory: RunDirectory) -> None:
     """Train what is not trained yet, then write the results. A finished run is only shown again."""
     with directory.locked():
-        directory.sweep_up()
         directory.refuse_foreign()
+        directory.sweep_up()
         refuse_another_configuration(config, directory)
-        with tracking(config, directory) as tracker:
-            if not directory.finished:
-                (train if config.combine.of == "none" else combine_systems)(config, directory, tracker)
-            if not directory.report.is_file():
-                write_run_report(directory)
-            tracker.results()
+        try:
+            with tracking(config, directory) as tracker:
+                if not directory.finished:
+                    (train if config.combine.of == "none" else combine_systems)(config, directory, tracker)
+                if not directory.report.is_file():
+                    write_run_report(directory)
+                tracker.results()
+        finally:
+            directory.sweep_up()  # what a worker was writing when another's error stopped it
     show_results(directory)
 
 

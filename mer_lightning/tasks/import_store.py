@@ -17,5 +17,5 @@ def run(config: Config, directory: RunDirectory) -> None:
     store = write_store(corpus, Path(str(config.output)))
     sets = ", ".join(f"{name} ({d})" for name, d in corpus.dimensions.items())
     console = Console()
-    console.print(f"{store}: {splits_line(corpus)}; {sets}", soft_wrap=True, highlight=False)
-    console.print(f"use it with data=store data.root={store}", soft_wrap=True, highlight=False)
+    console.print(f"{store}: {splits_line(corpus)}; {sets}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"use it with data=store data.root={store}", soft_wrap=True, highlight=False, markup=False)

@@ -141,6 +141,7 @@ def test_reads_back_what_was_written(corpus: Corpus, tmp_path: Path) -> None:
         ("utterance_id,fold\nu0,0\nu1,x\nu2,0\nu3,1\n", "line 3: fold 'x'"),
         ("utterance_id,fold\nu0,0\nu1,\nu2,0\nu3,1\n", "no fold"),
         ("utterance_id,fold\nu0,0\nu1,2\nu2,0\nu3,2\n", "numbered"),
+        ("utterance_id,fold\nu0,0\nu1,3000000000000\nu2,0\nu3,1\n", "numbered"),
         ("utterance_id\nu0\n", "'fold'"),
         ("", "empty"),
     ],

@@ -136,6 +136,13 @@ def test_duration(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "codec"), [("x.h264", "libx264"), ("x.m4v", "mpeg4"), ("x.mjpeg", "mjpeg")])
+def test_duration_of_a_clip_that_states_none(tmp_path: Path, name: str, codec: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = write_clip(tmp_path / name, frames=[picture] * 75, codec=codec, fps=25)
+    assert duration(path) == pytest.approx(3, abs=0.1)
+
+
 SPOKEN = {  # file -> seconds heard, frames at 5 a second
     "angry_01.mp4": (3.2, 16),
     "happy_02.mp4": (3.2, 16),

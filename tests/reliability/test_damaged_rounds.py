@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mer_lightning import checksums
+from mer_lightning.errors import UserError
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.reliability.conftest import Finished
@@ -62,10 +64,33 @@ def test_whole_rounds_are_neither_named_nor_trained_again(
     whole = [*run.path.glob("fold_*/round_*/record.json")]
     times = [path.stat().st_mtime_ns for path in whole]
     (run.path / "fold_0" / "round_0" / "notes of mine.txt").write_text("kept")
+    (run.path / "fold_0" / "round_0" / "._record.json").write_text("a file system's own")
     fit.run(finished.config, run)
     assert len(whole) == 5
     assert [path.stat().st_mtime_ns for path in whole] == times
     assert "damaged" not in capsys.readouterr().out
+
+
+def test_a_round_that_may_not_be_read_is_no_damage(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    run = unfinished(finished, tmp_path / "run")
+    monkeypatch.setattr(checksums, "sha256", refused)
+    with pytest.raises(UserError, match=r"cannot be read: Permission denied; the round in it is kept"):
+        run.unmark_damage()
+    assert len([*run.path.glob("fold_*/round_*/SHA256SUMS")]) == 5
+
+
+def test_no_round_beyond_a_gap_counts(finished: Finished, tmp_path: Path) -> None:
+    run = unfinished(finished, tmp_path / "run")
+    shutil.rmtree(run.path / "fold_0" / "round_1")
+    assert run.unmark_damage() == []
+    assert run.round(0, 0).done
+    assert not run.round(0, 2).done  # it was trained on from the round that is gone
+    assert run.round(1, 1).done
 
 
 def test_rounds_after_one_that_is_missing_do_not_count(finished: Finished, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """No name, link, clip or claim of a size reaches beyond its folder and its file."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mer_lightning import load
@@ -77,10 +79,23 @@ def test_links_in_a_strangers_run_cannot_have_things_outside_replaced(trained: P
             fit.run(config, planted)
         assert (precious / "round_0" / "thesis.txt").read_text() == "years of work"
         assert sorted(p.name for p in precious.rglob("*")) == ["round_0", "thesis.txt"]
+    shutil.rmtree(run.path / "fold_0" / "round_0")
+    (run.path / "fold_0" / "round_0").symlink_to(precious / "round_0")
+    run.results.unlink()
+    with pytest.raises(UserError, match="link"):
+        fit.run(config, run)
     (run.path / ".x.unfinished").symlink_to(precious)
     run.sweep_up()
     assert not (run.path / ".x.unfinished").is_symlink()
     assert (precious / "round_0" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_is_no_run_keeps_what_others_are_writing(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").touch()
+    (tmp_path / ".store.x1.unfinished").mkdir()
+    with pytest.raises(UserError, match="holds no run"):
+        fit.run(trained_config(trained), RunDirectory(tmp_path))
+    assert (tmp_path / ".store.x1.unfinished").is_dir()
 
 
 def test_an_output_that_is_a_link_leaves_the_file_behind_it_alone(trained: Path, tmp_path: Path) -> None:
@@ -133,3 +148,24 @@ def test_a_pickle_cannot_take_memory_on_its_word(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_corpora(with_member(tmp_path / "labels.npz", bytearray8))
     assert not isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.mark.parametrize("how", ["as a key", "in a set", "of a dtype"])
+def test_a_small_pickle_cannot_take_forever(tmp_path: Path, how: str) -> None:
+    """Tuples of the same tuple twice, sixty deep: hashing or printing one takes 2^60 steps."""
+    from tests.data.test_label_npz import Call, with_member
+
+    deep: object = ()
+    for _ in range(60):
+        deep = (deep, deep)
+    text = pickle.dumps({"key": deep}, 4)  # the tuple is shared in it
+    tuples = text[text.index(b"key") + 4 : -2]
+    payload = {
+        "as a key": b"\x80\x04}" + tuples + b"K\x01s.",
+        "in a set": b"\x80\x04\x8f(" + tuples + b"\x90.",
+        "of a dtype": pickle.dumps(Call(np._core.multiarray.scalar, np.dtype("f8"), b"\0" * 8), 4).replace(
+            b"\x8c\x02f8\x94", tuples
+        ),
+    }[how]
+    with pytest.raises(UserError):
+        read_corpora(with_member(tmp_path / "labels.npz", payload))

@@ -1,10 +1,13 @@
 """The controls of PNAO, and what its options change."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mer_lightning.errors import UserError
+from mer_lightning.results import chosen_round
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.tasks.helpers import Small, trained
@@ -44,6 +47,13 @@ def test_one_shot_makes_its_reference_and_reaches_its_size_in_one_round(small: S
     mine, theirs = control.read_results(), RunDirectory(control.reference).read_results()
     assert [r["round"] for r in mine["rounds"]] == [0, 1]
     assert mine["rounds"][1]["parameters"] == theirs["rounds"][theirs["best_round"]]["parameters"]
+    assert mine["best_round"] == 1  # whatever validation says: it stands for that size
+
+
+def test_only_one_shot_reports_a_round_that_validation_did_not_choose(small: Small) -> None:
+    summaries: Any = [SimpleNamespace(number=0, selection=0.7), SimpleNamespace(number=1, selection=0.6)]
+    for name, chosen in (("pnao", 0), ("random", 0), ("one_shot", 1)):
+        assert chosen_round(small(f"+experiment={name}"), summaries).number == chosen
 
 
 def test_a_control_refuses_a_reference_of_another_experiment(small: Small, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
     given = f"combine.runs=[{runs[0].path},{runs[1].path}]"
     run = trained(small("+experiment=final", given), tmp_path / "final")
     assert not run.members.exists()
+    own, parts = run.read_results(), [member.read_results() for member in runs]
+    assert own["seconds"] == pytest.approx(sum(p["seconds"] for p in parts), abs=0.1)
+    full, left = (sum(p["rounds"][r]["parameters"] for p, r in zip(parts, rounds, strict=True))
+                  for rounds in ((0, 0), [p["best_round"] for p in parts]))  # fmt: skip
+    assert own["rounds"][0]["parameters"] == pytest.approx(left, abs=2)
+    assert own["rounds"][0]["parameters_ratio"] == pytest.approx(left / full, abs=1e-4)
+    assert run.folds.read_bytes() == runs[0].folds.read_bytes()
     check_predictor_gives_the_test_rows(run, folder)
     beside = trained(small("+experiment=final"), tmp_path / "beside")  # as a sweep lays them out
     assert not beside.members.exists()
