@@ -40,7 +40,7 @@ def placement(trainer: TrainerConfig, device: int | None) -> dict[str, Any]:
     """Where a Trainer runs, as its arguments: on ``device`` (None: Lightning's choice) or on all of them."""
     if world(trainer) == 1:  # the plugin: Lightning need not guess from SLURM's variables
         return {
-            "accelerator": trainer.accelerator,
+            "accelerator": "gpu" if gpus(trainer.accelerator) else "cpu",  # Apple's has no double precision
             "devices": 1 if device is None else [device],
             "plugins": [LightningEnvironment()],
         }

@@ -29,7 +29,7 @@ PAIRS = {
     ("pnao", "random"): "Is it better to prune by importance than at random?",
     ("pnao", "one_shot"): "Is it better to prune in rounds than in one step?",
     ("pnao", "pnao_attention"): "Does entropy fusion beat attention fusion after PNAO?",
-    ("final", "pnao"): "Does combining systems beat the best single one?",
+    ("final", "pnao"): "Does combining the two systems of PNAO beat entropy fusion with PNAO alone?",
 }
 MARGIN = 0.01  # one point: a loss below it counts as none when asking how small a network may get
 

@@ -48,6 +48,7 @@ class FinishedRun:
     posterior: Floats  # (N, C)
     weights: Floats  # (N, M), how much each branch counted
     branches: list[str]  # M names
+    features: dict[str, str]  # feature set -> hash of its values; empty where the run does not say
 
     @property
     def experiment(self) -> str:
@@ -137,7 +138,8 @@ def read_run(folder: Path) -> FinishedRun:
     config = _read(run.config, _settings)
     table = _read(run.predictions, lambda text: list(csv.DictReader(io.StringIO(text))))
     try:
-        return _from_table(folder, results, config, table)
+        features = run.read_fingerprint()["features"] if run.data.is_file() else {}
+        return _from_table(folder, results, config, table, features)
     except Exception as error:  # whatever a value of another kind than ours runs into
         raise UserError(
             f"{run.predictions}: broken, {type(error).__name__} {brief(error)}; delete results.json, rerun"
@@ -165,7 +167,11 @@ def _settings(text: str) -> dict[str, Any]:
 
 
 def _from_table(
-    folder: Path, results: dict[str, Any], config: dict[str, Any], table: list[dict[str, str]]
+    folder: Path,
+    results: dict[str, Any],
+    config: dict[str, Any],
+    table: list[dict[str, str]],
+    features: dict[str, str],
 ) -> FinishedRun:
     expected = sum(results["data"]["n"].values())
     if not table or len(table) != expected:
@@ -192,4 +198,5 @@ def _from_table(
         posterior=floats([f"posterior_{name}" for name in classes]),
         weights=floats([f"weight_{name}" for name in branches]),
         branches=branches,
+        features=features,
     )

@@ -86,12 +86,12 @@ class DataSet:
 
 
 def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
-    """Runs grouped by their data, labels and protocol, then by system, then by seed."""
+    """Runs grouped by their data, features, labels and protocol, then by system, then by seed."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         data = run.results["data"]
-        key = (data["name"], data["classes"], data["levels"], data["shared"], protocol(run), run.truth)
-        groups.setdefault(repr(key), []).append(run)
+        labels = (data["name"], data["classes"], data["levels"], data["shared"], protocol(run), run.truth)
+        groups.setdefault(repr((labels, sorted(run.features.items()))), []).append(run)
     names = unique_names([group[0] for group in groups.values()])
     return [
         DataSet(name, protocol(group[0]), systems(group))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
 from mer_lightning.data.labels import read_table, whole_number
 from mer_lightning.errors import UserError
+from mer_lightning.settings import DataConfig
 from mer_lightning.writing import write_text
 
 
@@ -74,6 +75,16 @@ def check_folds(corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper
         if lacking := [name for name in corpus.classes if name not in there]:
             lines.append(f"fold {fold}: no {', '.join(lacking)} in its training part")
     return lines
+
+
+def check_groups(corpus: Corpus, config: DataConfig) -> list[str]:
+    """A warning where folds are drawn and nobody says which utterances must stay together."""
+    if isinstance(config.folds, str) or not config.group or any(u.group for u in corpus.utterances):
+        return []
+    return [
+        "no speakers are known, so clips of one speaker may be in several folds, which flatters Train&Val; "
+        "if the labels have a column of speakers or videos, name it by data.group"
+    ]
 
 
 def write_folds(path: Path, corpus: Corpus, folds: NDArray[np.int64]) -> None:

@@ -17,6 +17,7 @@ from mer_lightning.description import Share
 from mer_lightning.errors import UserError
 from mer_lightning.losses import emotion_loss, valence_loss
 from mer_lightning.pnao.outcome import Record, read_record
+from mer_lightning.predict import average_posteriors
 from mer_lightning.results import selection_score, summarise, write_files
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.settings import CombineConfig
@@ -66,7 +67,7 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
     folds = int(drawn.max()) + 1
     rounds = [run.best_round() for run in runs]
     systems = [decide(run, r, folds, config.ensemble) for run, r in zip(runs, rounds, strict=True)]
-    shares = fit_shares(systems, corpus, config.combine, leave_out=None)
+    shares = fit_shares(systems, corpus, config, leave_out=None)
     decided = together(systems, corpus, config, shares)
     records = [total([trained(run, f, r) for run, r in zip(runs, rounds, strict=True)]) for f in range(folds)]
     selection = selection_score([part.scores(corpus) for part in decided.held_out])
@@ -96,18 +97,16 @@ def together(systems: Sequence[Decided], corpus: Corpus, config: Config, shares:
     names = [s.voices for s in systems]
     held_out = []
     for fold in range(len(systems[0].held_out)):
-        without = fit_shares(systems, corpus, config.combine, leave_out=fold)
+        without = fit_shares(systems, corpus, config, leave_out=fold)
         held_out.append(mixed([s.held_out[fold] for s in systems], without, names, config.ensemble))
     test = mixed([s.test for s in systems], shares, names, config.ensemble)
     return Decided(tuple(dict.fromkeys(v for voices in names for v in voices)), held_out, test)
 
 
-def fit_shares(
-    systems: Sequence[Decided], corpus: Corpus, config: CombineConfig, leave_out: int | None
-) -> Shares:
+def fit_shares(systems: Sequence[Decided], corpus: Corpus, config: Config, leave_out: int | None) -> Shares:
     """Equal shares, or those with the least cross-entropy and squared error on the out-of-fold decisions."""
     equal = torch.full((len(systems),), 1 / len(systems))
-    if config.weights == "mean":
+    if config.combine.weights == "mean":
         return Shares(equal, equal)
     parts: list[Fused] = [
         joined([part for fold, part in enumerate(s.held_out) if fold != leave_out]) for s in systems
@@ -115,11 +114,12 @@ def fit_shares(
     rows = parts[0].rows
     emotion = torch.from_numpy(corpus.emotions)[rows]
     valence = torch.from_numpy(corpus.valences)[rows]
-    posteriors = torch.stack([p.posterior for p in parts]).double()
+    log_posteriors = torch.stack([p.posterior for p in parts]).double().clamp_min(1e-38).log()
     valences = torch.stack([p.valence for p in parts]).double()
 
     def cross_entropy(w: torch.Tensor) -> torch.Tensor:
-        return emotion_loss(torch.einsum("k,kbc->bc", w, posteriors).clamp_min(1e-12).log(), emotion)
+        mixture = average_posteriors(log_posteriors, w, config.ensemble)
+        return emotion_loss(mixture.clamp_min(1e-12).log(), emotion)
 
     def squared_error(w: torch.Tensor) -> torch.Tensor:
         return valence_loss(torch.einsum("k,kb->b", w, valences), valence)

@@ -14,7 +14,7 @@ from mer_lightning.analysis.report import write_run_report
 from mer_lightning.config import Config
 from mer_lightning.crossval import cross_validate, follow
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.folds import check_folds, draw_folds, read_folds, write_folds
+from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
 from mer_lightning.data.readers import read_corpus
 from mer_lightning.devices import check_devices
 from mer_lightning.display import Display, show_results
@@ -68,7 +68,7 @@ def train(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
     config.check_levels(len(corpus.levels))
     check_accelerator(config)
     folds = saved_or_drawn_folds(config, directory, corpus)
-    warnings = check_folds(corpus, folds, config.protocol)
+    warnings = check_folds(corpus, folds, config.protocol) + check_groups(corpus, config.data)
     begin(config, directory, corpus)
     warnings += directory.unmark_damage()
     tracker.start()
@@ -106,10 +106,8 @@ def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
 
 def check_accelerator(config: Config) -> None:
     """A UserError where a GPU is asked for and there is none."""
-    if config.trainer.accelerator == "gpu" and not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    ):
-        raise UserError("trainer.accelerator=gpu: there is no GPU here; use trainer.accelerator=auto or cpu")
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: no GPU of CUDA here; take trainer.accelerator=auto or cpu")
 
 
 def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:

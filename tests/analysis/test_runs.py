@@ -14,6 +14,7 @@ from mer_lightning.analysis.runs import TRAIN_VAL, FinishedRun, find_runs, read_
 from mer_lightning.analysis.statistics import scores
 from mer_lightning.analysis.systems import data_sets
 from mer_lightning.errors import UserError
+from mer_lightning.run_directory import RunDirectory
 
 
 def recomputed(run: FinishedRun, part: str) -> list[float]:
@@ -67,6 +68,17 @@ def test_other_labels_make_another_data_set(trained_runs: Path, tmp_path: Path) 
     first, second = data_sets(find_runs(tmp_path))
     assert first.name.endswith("no. 1")
     assert second.name.endswith("no. 2")
+
+
+def test_other_features_of_the_same_names_make_another_data_set(trained_runs: Path, tmp_path: Path) -> None:
+    for name in ("enf_0", "enf_1"):
+        shutil.copytree(trained_runs / name, tmp_path / name)
+    assert len(data_sets(find_runs(tmp_path))) == 1
+    data = RunDirectory(tmp_path / "enf_1").data
+    hashes = json.loads(data.read_text())
+    hashes["features"]["low"] = "0" * 64
+    data.write_text(json.dumps(hashes))
+    assert [s.runs[0].seed for d in data_sets(find_runs(tmp_path)) for s in d.systems] == [0, 1]
 
 
 def test_speakers_are_the_clusters_where_they_are_known(finished: list[FinishedRun]) -> None:

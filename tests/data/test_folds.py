@@ -7,9 +7,10 @@ import pytest
 
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.folder import read_folder
-from mer_lightning.data.folds import check_folds, draw_folds, read_folds, write_folds
+from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
 from mer_lightning.data.synthetic import make_synthetic
 from mer_lightning.errors import UserError
+from tests.conftest import composed
 from tests.data.helpers import RAVDESS, data_config, needs_ravdess, small_corpus
 
 
@@ -49,6 +50,15 @@ def test_emotions_and_sizes_are_balanced(corpus: Corpus, known: bool) -> None:
         shares = np.bincount(folds[emotions == name], minlength=5)
         assert np.abs(shares - shares.mean()).max() <= tolerance, name
     assert np.abs(np.bincount(folds) - len(folds) / 5).max() <= tolerance * 2
+
+
+def test_unknown_speakers_are_said_where_folds_are_drawn(corpus: Corpus) -> None:
+    unknown = small_corpus([u._replace(group="") for u in corpus.utterances])
+    (said,) = check_groups(unknown, composed().data)
+    assert "data.group" in said
+    assert check_groups(corpus, composed().data) == []
+    assert check_groups(unknown, composed("data.group=''").data) == []  # it is meant
+    assert check_groups(unknown, composed("data.folds=column").data) == []
 
 
 def test_the_seed_decides(corpus: Corpus) -> None:

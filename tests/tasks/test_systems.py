@@ -11,13 +11,15 @@ from mer_lightning import load
 from mer_lightning.config import Config
 from mer_lightning.data.readers import read_corpus
 from mer_lightning.data.store import write_store
+from mer_lightning.decisions import Decided, Fused, Shares, mixed
 from mer_lightning.errors import UserError
+from mer_lightning.losses import emotion_loss
 from mer_lightning.network.base import Architecture, count_parameters
 from mer_lightning.network.build import build
 from mer_lightning.pnao.revision import surest
 from mer_lightning.run_directory import RunDirectory
 from mer_lightning.tasks import fit, import_store
-from mer_lightning.tasks.combine import on_simplex
+from mer_lightning.tasks.combine import fit_shares, on_simplex
 from tests.conftest import SMALL, composed
 from tests.tasks.helpers import table
 
@@ -104,6 +106,33 @@ def test_fitted_weights_find_the_minimum_on_the_simplex() -> None:
     np.testing.assert_allclose(found, target, atol=1e-4)
     corner = on_simplex(lambda w: (w - torch.tensor([-1.0, 2.0])).square().sum(), 2)
     np.testing.assert_allclose(corner, [0, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("ensemble", ["posterior", "logit"])
+def test_shares_are_fitted_for_the_way_they_are_used(small: Small, folder: Path, ensemble: str) -> None:
+    config = small("+experiment=final", f"ensemble={ensemble}")
+    corpus = read_corpus(config.data)
+    rows = torch.from_numpy(np.flatnonzero(corpus.emotions >= 0))
+    torch.manual_seed(0)
+
+    def system(sharpness: float) -> Decided:
+        logits = torch.randn(len(rows), 3)
+        logits[torch.arange(len(rows)), torch.from_numpy(corpus.emotions)[rows]] += 0.7
+        posterior = (sharpness * logits).softmax(dim=1)
+        part = Fused(rows, posterior, torch.zeros(len(rows)), torch.ones(len(rows), 1))
+        return Decided(("one",), [part], part)
+
+    systems = [system(0.5), system(3.0)]
+
+    def loss(first: float) -> float:
+        shares = Shares(torch.tensor([first, 1 - first]).float(), torch.tensor([0.5, 0.5]))
+        found = mixed([s.test for s in systems], shares, [("a",), ("b",)], ensemble)
+        return float(emotion_loss(found.posterior.log(), torch.from_numpy(corpus.emotions)[rows]))
+
+    fitted = float(fit_shares(systems, corpus, config, leave_out=None).posterior[0])
+    best = min(np.linspace(0, 1, 201), key=loss)
+    assert fitted == pytest.approx(best, abs=0.01)
+    assert 0.05 < fitted < 0.95
 
 
 def test_transformer_trains_and_predicts(small: Small, folder: Path, tmp_path: Path) -> None:
