@@ -35,7 +35,7 @@ endef
 soak: install  ## the long checks: damaged inputs, kills, a store of 12 GB (an hour or more)
 	$(BIN)/python -m pytest -m soak -n 1
 
-bench: install  ## how fast it is, as ratios; outputs/bench.json (about half an hour)
+bench: install  ## how fast it is, as ratios; outputs/bench.json (a quarter of an hour)
 	$(BIN)/python -m experiments.bench
 
 bench-quick: install  ## the same with fewer repeats, in three minutes; fails if half as good as recorded

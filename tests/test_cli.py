@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mer_lightning.__main__ import conf_folder, spelled_out
+from mer_lightning.display import continue_command
 from mer_lightning.run_directory import RunDirectory
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.processes import started
@@ -194,6 +196,16 @@ def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path,
     assert len(list(tmp_path.glob("out/fold_*/round_*"))) == left  # no orphan trains on
     RunDirectory(tmp_path / "out").sweep_up()
     assert not list(tmp_path.glob("out/fold_*/.*"))
+
+
+def test_a_part_of_a_run_is_continued_with_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = RunDirectory(tmp_path / "out" / "reference")  # a control's own PNAO run
+    monkeypatch.setattr(sys, "argv", ["mer_lightning", "+experiment=random"])
+    assert continue_command(inner).endswith(f"hydra.run.dir={inner.path}")
+    runtime = SimpleNamespace(output_dir=str(tmp_path / "out"))
+    hydra = SimpleNamespace(initialized=lambda: True, get=lambda: SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr("mer_lightning.display.HydraConfig", hydra)
+    assert continue_command(inner).endswith(f"+experiment=random hydra.run.dir={tmp_path / 'out'}")
 
 
 def test_a_run_directory_that_cannot_be_one(tmp_path: Path) -> None:

@@ -160,7 +160,11 @@ def read_memory(run: RunDirectory, kind: str) -> Memory:
     if not file.is_file():
         return Memory()
     with reading(file, "delete it, and the run goes to the dashboard once more, as a new one"):
-        return Memory(**json.loads(file.read_text(encoding="utf-8")))
+        memory = Memory(**json.loads(file.read_text(encoding="utf-8")))
+        numbers = (memory.rows, memory.rounds, *dict(memory.folds).values())
+        if not (isinstance(memory.id, str) and all(isinstance(n, int) for n in numbers)):
+            raise ValueError("not what is kept there")
+        return memory
 
 
 def say(text: str) -> None:

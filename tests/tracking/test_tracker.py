@@ -149,14 +149,15 @@ def test_members_of_a_combination_are_told_too(
     assert {r.axis for r in told[members[0]].rows.values()} == {EPOCH, ROUND}
 
 
+@pytest.mark.parametrize("content", ["{", '{"rounds": null}', '{"folds": {"0": "x"}}', '{"id": 5}'])
 def test_a_damaged_memory_is_a_mistake_to_mend(
-    once: tuple[Listener, RunDirectory, Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    once: tuple[Listener, RunDirectory, Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
 ) -> None:
     config = once[2]
     listen(monkeypatch, Listener())
     run = RunDirectory(tmp_path / "run")
     interrupted(config, run.path, fold=0, number=1)
-    run.tracker("wandb").write_text("{")
+    run.tracker("wandb").write_text(content)
     with pytest.raises(UserError, match=r"tracker_wandb.json.*delete it"):
         trained(config, run.path)
 
