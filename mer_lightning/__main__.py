@@ -80,7 +80,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
         refuse_unknown_options(sys.argv[1:])
-        sweep.refuse_unnamed(sys.argv[1:])
+        sweep.refuse_unnamed(sys.argv[1:], conf_folder() / "config.yaml")
         with sweep.summed_up():
             run()
     except Exception as error:

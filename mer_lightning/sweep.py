@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,17 +30,6 @@ from mer_lightning.run_directory import RunDirectory
 from mer_lightning.writing import write_text
 
 SIDE_BY_SIDE = ("joblib", "ray", "submitit_local")  # launchers whose jobs share this machine
-# what the folders' names leave out (conf/config.yaml): lists of names, and places
-UNNAMED = {
-    "data.root",
-    "data.labels",
-    "data.levels",
-    "data.shared",
-    "pnao.like",
-    "combine.runs",
-    "input",
-    "output",
-}
 MARK = "A sweep failed here.\nerror: "  # so begin our notes; another error.txt is not ours to replace
 
 
@@ -65,8 +55,11 @@ class Remember(Callback):
         begun = Begun(folder, not folder.exists(), dict(notes(folder)))
 
 
-def refuse_unnamed(arguments: Sequence[str]) -> None:
-    """A UserError for a sweep over a key that the names of the settings' folders leave out."""
+def refuse_unnamed(arguments: Sequence[str], configuration: Path) -> None:
+    """A UserError for a sweep over a key that the names of the settings' folders leave out.
+
+    configuration: the file that names these keys, ``conf/config.yaml``.
+    """
     known, _ = get_args_parser().parse_known_args(list(arguments))
     if not known.multirun:
         return
@@ -74,8 +67,10 @@ def refuse_unnamed(arguments: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(known.overrides)
     except HydraException:  # Hydra will say
         return
+    hydra = yaml.safe_load(configuration.read_text(encoding="utf-8"))["hydra"]
+    left_out = hydra["job"]["config"]["override_dirname"]["exclude_keys"]
     swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    if unnamed := sorted(set(swept) & UNNAMED):
+    if unnamed := sorted(set(swept) & set(left_out)):
         raise UserError(
             f"{unnamed[0]}: cannot be swept, the settings' folders are named without it; give each value a "
             "run or a sweep of its own, with its own hydra.run.dir or hydra.sweep.dir"
