@@ -119,7 +119,9 @@ def spelled_out(argument: str) -> str:
     if not equals or key.startswith("-"):
         return argument
     key = "model.path" if key == "model" else key
-    if re.search(r"[^\w./-]", value) and (value.startswith("~/") or exists(value)):
+    if value.startswith("~/"):  # shells leave it alone after some keys, and Hydra refuses it
+        value = str(Path(value).expanduser())
+    if re.search(r"[^\w./-]", value) and exists(value):
         value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"{key}={value}"
 
@@ -127,8 +129,8 @@ def spelled_out(argument: str) -> str:
 def exists(value: str) -> bool:
     """Whether a value is a path that is there."""
     try:
-        return Path(value).expanduser().exists()
-    except (OSError, RuntimeError):  # too long for a name, or another user's home
+        return Path(value).exists()
+    except OSError:  # too long for a name
         return False
 
 

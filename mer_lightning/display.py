@@ -119,7 +119,7 @@ def show_results(run: RunDirectory) -> None:
         title += " (synthetic data)"
     print_whole(results_table(results, title))
     console.print(
-        f"* chosen on validation; {chosen_text(results)}. Without a name: Train&Val, out of fold",
+        f"* {chosen_text(results)}. Without a name: Train&Val, out of fold",
         markup=False,
     )
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
@@ -156,6 +156,7 @@ def results_table(results: dict[str, Any], title: str) -> Table:
 
 
 def chosen_text(results: dict[str, Any]) -> str:
-    """What the chosen round is worth, in words."""
+    """Why the marked round was chosen, and what it saves, in words."""
     best = results["rounds"][results["best_round"]]
-    return f"{1 - best['parameters_ratio']:.1%} fewer parameters than round 0"
+    why = "for its size" if results.get("chosen_by") == "size" else "on validation"
+    return f"chosen {why}; {1 - best['parameters_ratio']:.1%} fewer parameters than before pruning"

@@ -163,6 +163,7 @@ def results_json(
         },
         "rounds": [round_json(s, full) for s in summaries],
         "best_round": best.number,
+        "chosen_by": "size" if config.pnao.control == "one_shot" else "validation",
         "validation": best.validation._asdict(),
         "test": {split: scores._asdict() for split, scores in best.test.items()},
         "versions": {"mer-lightning": __version__, "python": platform.python_version()}

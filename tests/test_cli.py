@@ -242,5 +242,5 @@ def test_paths_need_no_quotes(tmp_path: Path) -> None:
     long = "seed=" + ",".join(map(str, range(200)))  # longer than a file's name may be
     assert spelled_out(long) == long
     assert spelled_out("input=~nobody/x,y") == "input=~nobody/x,y"
-    home = OverridesParser.create().parse_override(spelled_out("output=~/new"))
-    assert home.value() == "~/new"
+    home = OverridesParser.create().parse_override(spelled_out("hydra.run.dir=~/new"))
+    assert home.value() == str(Path.home() / "new")

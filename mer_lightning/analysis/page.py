@@ -96,7 +96,7 @@ def run_sentence(run: FinishedRun) -> str:
     best, last = run.best, len(run.results["rounds"]) - 1
     size = f"{best['parameters']:,} parameters"
     if last:
-        size += f", {best['parameters_ratio']:.1%} of round 0"
+        size += f", {best['parameters_ratio']:.1%} left"
     return f"{'; '.join(parts)}. Reported is round {best['round']} of {last}: {size}."
 
 

@@ -127,7 +127,7 @@ def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
     best = int(quality.argmax())
     shaded = f"Shaded: {band}. " if any(len(c.values[measure]) > 1 for c in curves) else ""
     agree = "" if all(c.reported is not None for c in curves) else ", where all seeds agree"
-    legend = f"{shaded}Ring: the round chosen on validation{agree}."
+    legend = f"{shaded}Ring: the round that is reported{agree}."
     return Picture(
         "fig3_rounds",
         "Quality and size over the rounds",

@@ -137,8 +137,8 @@ def read_run(folder: Path) -> FinishedRun:
     results = _read(run.results, lambda text: checked_results(json.loads(text)))
     config = _read(run.config, _settings)
     table = _read(run.predictions, lambda text: list(csv.DictReader(io.StringIO(text))))
+    features = run.read_fingerprint()["features"] if run.data.is_file() else {}
     try:
-        features = run.read_fingerprint()["features"] if run.data.is_file() else {}
         return _from_table(folder, results, config, table, features)
     except Exception as error:  # whatever a value of another kind than ours runs into
         raise UserError(

@@ -15,6 +15,7 @@ from mer_lightning.errors import UserError
 TRAIN_SPLITS = ("train", "val")
 NO_EMOTION = -1
 NO_FOLD = -1
+WHOLE = 100_000  # rows of a feature set up to which all are hashed
 LONGEST_ID = 200
 BLOCK = 8192  # rows checked at a time, so that a memory map stays a memory map
 
@@ -70,12 +71,12 @@ class Corpus:
     def fingerprint(self) -> dict[str, Any]:
         """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.
 
-        Of a memory map, which may not fit in memory, the first and last thousand rows stand for all.
+        Of more than 100,000 rows, which may not fit in memory, the first and last thousand stand for all.
         """
         labels = repr((self.classes, [tuple(u) for u in self.utterances])).encode()
         features = {}
         for name, array in sorted(self.features.items()):
-            parts = [array[:1000], array[-1000:]] if isinstance(array, np.memmap) else [array]
+            parts = [array[:1000], array[-1000:]] if len(array) > WHOLE else [array]
             digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
             for part in parts:
                 digest.update(np.ascontiguousarray(part).data)

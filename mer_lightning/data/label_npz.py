@@ -9,6 +9,7 @@ import io
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,11 +18,10 @@ import numpy as np
 from mer_lightning.data.arrays import brief
 from mer_lightning.errors import UserError
 
-LARGEST_MEMBER = 8 * 2**20  # 100,000 clips; a pickle can take seventy times its size in memory
+LARGEST = 8 * 2**20  # bytes, of 100,000 clips; a pickle can take a hundred times its size in memory
 # A bytearray is taken from memory before the file is seen to hold it; sets, and the older way to make a dict,
 # hash whatever they are given. No label is made of these.
 REFUSED = pickle.BYTEARRAY8 + pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET + pickle.DICT
-PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 ENDING = "_corpus.npy"
 
 
@@ -37,6 +37,9 @@ def read_corpora(path: Path) -> dict[str, dict[Any, Any]]:
             members = [m for m in archive.infolist() if m.filename.endswith(ENDING)]
             if not members:
                 raise UserError(f"{path}: no key such as train_corpus among {archive.namelist()[:8]}")
+            size = sum(m.file_size for m in members)
+            if size > LARGEST:
+                raise UserError(f"{path}: its labels have {size} bytes; at most {LARGEST} are read")
             return {m.filename.removesuffix(ENDING): _read_member(archive, m, path) for m in members}
     except UserError:
         raise
@@ -46,8 +49,6 @@ def read_corpora(path: Path) -> dict[str, dict[Any, Any]]:
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> dict[Any, Any]:
     where = f"{path}, key {member.filename.removesuffix('.npy')!r}"
-    if member.file_size > LARGEST_MEMBER:
-        raise UserError(f"{where}: {member.file_size} bytes; a label table has at most {LARGEST_MEMBER}")
     file = io.BytesIO(archive.read(member))  # zipfile stops at the declared size
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = header[np.lib.format.read_magic(file)](file)
@@ -90,7 +91,7 @@ class _Scalar:
         if not (isinstance(dtype.order, str) and isinstance(dtype.code, str)):
             raise ValueError("a scalar of an odd dtype")
         code = dtype.order + dtype.code
-        if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,4})", code):
+        if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,2})", code):
             raise ValueError(f"a scalar of dtype {code[:20]!r}")
         (value,) = np.frombuffer(data, code).tolist()
         return value
@@ -112,19 +113,29 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes me
         self.where = where
 
     def load_setitem(self) -> None:
-        """A pair into a dict: what is no plain key may take forever to hash."""
-        if not isinstance(self.stack[-2], PLAIN_KEYS):  # type: ignore[attr-defined]
-            raise ValueError("a key that is no text")
+        """A pair into a dict: other keys than text may be made to take forever to hash, or to tell apart."""
+        self._check_keys(self.stack[-2:-1])  # type: ignore[attr-defined]
         super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self) -> None:
         """Pairs into a dict."""
-        if not all(isinstance(key, PLAIN_KEYS) for key in self.stack[::2]):  # type: ignore[attr-defined]
-            raise ValueError("a key that is no text")
+        self._check_keys(self.stack[::2])  # type: ignore[attr-defined]
         super().load_setitems()  # type: ignore[misc]
+
+    def _check_keys(self, keys: Sequence[object]) -> None:
+        if odd := [type(key).__name__ for key in keys if not isinstance(key, str)]:
+            raise ValueError(f"a key of type {odd[0]}, not text")
+
+    def load_put(self) -> None:
+        """What is remembered under a number, in the oldest protocol of any size: large ones can collide."""
+        number = int(self.readline()[:-1])  # type: ignore[attr-defined]
+        if not 0 <= number < 2**32:
+            raise ValueError("a number that no pickle writes")
+        self.memo[number] = self.stack[-1]  # type: ignore[attr-defined]
 
     dispatch = {  # noqa: RUF012  (as the base class has it)
         **{code: load for code, load in pickle._Unpickler.dispatch.items() if code not in REFUSED},
+        pickle.PUT[0]: load_put,  # type: ignore[dict-item]
         pickle.SETITEM[0]: load_setitem,  # type: ignore[dict-item]
         pickle.SETITEMS[0]: load_setitems,  # type: ignore[dict-item]
     }

@@ -150,9 +150,15 @@ def test_a_pickle_cannot_take_memory_on_its_word(tmp_path: Path) -> None:
     assert not isinstance(caught.value.__cause__, MemoryError)
 
 
-@pytest.mark.parametrize("how", ["as a key", "in a set", "of a dtype"])
+@pytest.mark.parametrize(
+    "how", ["as a key", "in a set", "of a dtype", "keys that collide", "numbers that collide", "long scalars"]
+)
 def test_a_small_pickle_cannot_take_forever(tmp_path: Path, how: str) -> None:
-    """Tuples of the same tuple twice, sixty deep: hashing or printing one takes 2^60 steps."""
+    """Tuples of the same tuple twice, sixty deep: hashing or printing one takes 2^60 steps.
+
+    Multiples of 2^61 - 1 have one hash: a dict of 50,000 takes a minute. A text of 10,000 letters made again
+    and again of the same bytes takes all memory.
+    """
     from tests.data.test_label_npz import Call, with_member
 
     deep: object = ()
@@ -163,6 +169,9 @@ def test_a_small_pickle_cannot_take_forever(tmp_path: Path, how: str) -> None:
     payload = {
         "as a key": b"\x80\x04}" + tuples + b"K\x01s.",
         "in a set": b"\x80\x04\x8f(" + tuples + b"\x90.",
+        "keys that collide": pickle.dumps({n * (2**61 - 1): 0 for n in range(2)}, 4),
+        "numbers that collide": b"\x80\x04Np%d\n." % (2**61 - 1),
+        "long scalars": pickle.dumps({"a": np.str_("x" * 10_000)}, 4),
         "of a dtype": pickle.dumps(Call(np._core.multiarray.scalar, np.dtype("f8"), b"\0" * 8), 4).replace(
             b"\x8c\x02f8\x94", tuples
         ),
