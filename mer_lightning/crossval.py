@@ -31,7 +31,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.pnao.rounds import round_seed, run_round
 from mer_lightning.ranks import Assignment, announce, announced
 from mer_lightning.run_directory import RunDirectory
-from mer_lightning.signals import leave_stopping_to_another
+from mer_lightning.signals import leave_stopping_to_another, stop_if_asked
 
 
 class Epoch(NamedTuple):
@@ -78,6 +78,7 @@ class Bench:
         device = fold % here if here else None
 
         def report(epoch: int, score: float) -> None:
+            stop_if_asked()
             self.tell(Epoch(fold, number, epoch, score))
 
         try:
@@ -143,6 +144,7 @@ def _train_in_workers(
             if number <= last
         }
         while running:
+            stop_if_asked()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             while not news.empty():
                 watcher.epoch(news.get())

@@ -11,6 +11,8 @@ from types import FrameType
 
 STOPS = [s for name in ("SIGTERM", "SIGUSR1") if (s := getattr(signal, name, None))]  # Windows: SIGTERM alone
 
+_asked: int | None = None  # the number of a signal that came
+
 
 def stop_like_ctrl_c() -> None:
     """Let the signals raise KeyboardInterrupt, with the signal's number as its argument."""
@@ -25,7 +27,15 @@ def leave_stopping_to_another() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = number
     raise KeyboardInterrupt(number)
+
+
+def stop_if_asked() -> None:
+    """Raise KeyboardInterrupt again if a signal's was lost: Python ignores what is raised in a destructor."""
+    if _asked is not None:
+        raise KeyboardInterrupt(_asked)
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
