@@ -6,6 +6,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -100,12 +101,19 @@ def main() -> None:
 
 def refuse_unknown_options(arguments: list[str]) -> None:
     """A UserError for an option that Hydra does not have, or that we do not: its rerun loads a pickle."""
-    known, unknown = get_args_parser().parse_known_args(arguments)
+    parser = get_args_parser()
+    parser.error = refuse_options  # type: ignore[method-assign]
+    known, unknown = parser.parse_known_args(arguments)
     options = [argument for argument in unknown if argument.startswith("-")]
     if known.experimental_rerun is not None:
         options.append("--experimental-rerun")
     if options:
         raise UserError(f"unknown option {options[0]!r}; settings are given as key=value, see --help")
+
+
+def refuse_options(message: str) -> NoReturn:
+    """A UserError for what is no option, such as ``-model=DIR``, instead of argparse's exit."""
+    raise UserError(f"{message}; settings are given as key=value, see --help")
 
 
 def spelled_out(argument: str) -> str:

@@ -73,6 +73,7 @@ def test_every_choice_composes(choice: str) -> None:
     ("arguments", "message"),
     [
         (["pnao.raet=0.1"], "raet"),
+        (["-model.fold=0"], "ignored explicit argument 'odel.fold=0'; settings are given as key=value"),
         (["+pnao.raet=0.1"], "raet"),
         (["pnao.rate=1.0"], "pnao.rate=1.0: expected a value in [0, 1)"),
         (["pnao.rate=-0.1"], "pnao.rate=-0.1: expected a value in [0, 1)"),
