@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import time
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -80,8 +81,9 @@ def main() -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
-        refuse_unknown_options(sys.argv[1:])
-        sweep.refuse_unnamed(sys.argv[1:], conf_folder() / "config.yaml")
+        options = known_options(sys.argv[1:])
+        if options.multirun:
+            sweep.refuse_unnamed(options.overrides, conf_folder() / "config.yaml")
         with sweep.summed_up():
             run()
     except Exception as error:
@@ -99,8 +101,11 @@ def main() -> None:
         sys.exit(exit_code(interrupt))
 
 
-def refuse_unknown_options(arguments: list[str]) -> None:
-    """A UserError for an option that Hydra does not have, or that we do not: its rerun loads a pickle."""
+def known_options(arguments: list[str]) -> Namespace:
+    """The arguments as Hydra takes them apart.
+
+    Raises UserError for an option that Hydra does not have, or that we do not: its rerun loads a pickle.
+    """
     parser = get_args_parser()
     parser.error = refuse_options  # type: ignore[method-assign]
     known, unknown = parser.parse_known_args(arguments)
@@ -109,6 +114,7 @@ def refuse_unknown_options(arguments: list[str]) -> None:
         options.append("--experimental-rerun")
     if options:
         raise UserError(f"unknown option {options[0]!r}; settings are given as key=value, see --help")
+    return known
 
 
 def refuse_options(message: str) -> NoReturn:

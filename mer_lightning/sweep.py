@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -55,16 +54,13 @@ class Remember(Callback):
         begun = Begun(folder, not folder.exists(), dict(notes(folder)))
 
 
-def refuse_unnamed(arguments: Sequence[str], configuration: Path) -> None:
+def refuse_unnamed(overrides: list[str], configuration: Path) -> None:
     """A UserError for a sweep over a key that the names of the settings' folders leave out.
 
     configuration: the file that names these keys, ``conf/config.yaml``.
     """
-    known, _ = get_args_parser().parse_known_args(list(arguments))
-    if not known.multirun:
-        return
     try:
-        parsed = OverridesParser.create().parse_overrides(known.overrides)
+        parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:  # Hydra will say
         return
     hydra = yaml.safe_load(configuration.read_text(encoding="utf-8"))["hydra"]

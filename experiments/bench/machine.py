@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from mer_lightning.cores import cores
+
 PACKAGES = (
     *("torch", "lightning", "torchmetrics", "numpy", "hydra-core", "onnxruntime", "torch-pruning"),
     "mer-lightning",
@@ -25,11 +27,6 @@ def machine() -> dict[str, Any]:
         "load average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str | None]:

@@ -79,27 +79,32 @@ def run_round(
     with new_folder(run.round(fold, number).path) as folder:
         moments = fit(module, data, epochs, device, [sparse, Progress(report)], carry)
         network = module.network.cpu().float().eval()  # decisions are in single precision, as when loaded
-        record = Record(
-            fold=fold,
-            round=number,
-            parameters=count_parameters(network),
-            nodes=count_nodes(network),
-            macs=network.macs(),
-            epochs=len(module.history),
-            seconds=time.perf_counter() - began,
-            compact_error=start.compact_error,
-            deltas=start.weighting.deltas.tolist(),
-            notes=start.notes,
-            history=module.history,
-        )
         Outcome(
-            record,
+            record_of(module, start, fold, number, time.perf_counter() - began),
             Trained(network, data.standardisation),
             {"log_deltas": start.weighting.log_deltas.detach().cpu()} | moments,
             held_out=predict_part(network, data, data.held_out_rows),
             stopping=predict_part(network, data, data.stopping_rows),
             test=predict_part(network, data, data.test_rows),
         ).write(RoundFolder(folder))
+
+
+def record_of(module: EmotionModule, start: Start, fold: int, number: int, seconds: float) -> Record:
+    """The numbers of a round that is trained; ``seconds`` it took."""
+    network = module.network
+    return Record(
+        fold=fold,
+        round=number,
+        parameters=count_parameters(network),
+        nodes=count_nodes(network),
+        macs=network.macs(),
+        epochs=len(module.history),
+        seconds=seconds,
+        compact_error=start.compact_error,
+        deltas=start.weighting.deltas.tolist(),
+        notes=start.notes,
+        history=module.history,
+    )
 
 
 def start_of(config: Config, run: RunDirectory, data: FoldData, fold: int, number: int) -> Start:
