@@ -14,11 +14,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mer_lightning import sweep
-from mer_lightning.config import checked, register
+from mer_lightning.config.schema import checked, register
 from mer_lightning.errors import UserError, users_mistake
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.signals import exit_code, requeue, stop_like_ctrl_c
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.tasks import sweep
+from mer_lightning.training.signals import exit_code, requeue, stop_like_ctrl_c
 
 TASKS = {
     "fit": "mer_lightning.tasks.fit",

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mer_lightning.__main__ import conf_folder, spelled_out
-from mer_lightning.config import Config, checked, register
+from mer_lightning.config.schema import Config, checked, register
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 EMOTIONS = ("angry", "happy", "sad")

@@ -28,9 +28,9 @@ from experiments.bench.scaling import DIRECTIONS, STEPS, draw
 from experiments.bench.setting import CPU, epoch_of_ours, fold_data, new_module, settings, thinning
 from experiments.bench.training import Products
 from mer_lightning.errors import UserError
-from mer_lightning.network.base import Architecture
-from mer_lightning.network.build import KINDS
-from mer_lightning.network.dropout import Dropout
+from mer_lightning.model.base import Architecture
+from mer_lightning.model.build import KINDS
+from mer_lightning.model.dropout import Dropout
 from mer_lightning.pnao.compact import compact, masked
 
 TINY = Scale("small", repeats=1, epochs=2, largest=6_000, complete=False)

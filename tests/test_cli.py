@@ -13,8 +13,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mer_lightning.__main__ import conf_folder, spelled_out
-from mer_lightning.display import continue_command
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.views.terminal import continue_command
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.processes import started
 
@@ -205,7 +205,7 @@ def test_a_part_of_a_run_is_continued_with_the_whole(tmp_path: Path, monkeypatch
     assert continue_command(inner).endswith(f"hydra.run.dir={inner.path}")
     runtime = SimpleNamespace(output_dir=str(tmp_path / "out"))
     hydra = SimpleNamespace(initialized=lambda: True, get=lambda: SimpleNamespace(runtime=runtime))
-    monkeypatch.setattr("mer_lightning.display.HydraConfig", hydra)
+    monkeypatch.setattr("mer_lightning.views.terminal.HydraConfig", hydra)
     assert continue_command(inner).endswith(f"+experiment=random hydra.run.dir={tmp_path / 'out'}")
 
 

@@ -29,7 +29,7 @@ from experiments.bench.rounds import prune_share, round_time_ratio
 from experiments.bench.scaling import draw, scaling
 from experiments.bench.startup import startup
 from experiments.bench.training import choices, lightning_over_plain, peer_over_ours, sgemm_share
-from mer_lightning.writing import write_text
+from mer_lightning.files.atomic import write_text
 
 OUTPUTS = Path("outputs")
 Entry = Callable[[Scale], list[Figure]]

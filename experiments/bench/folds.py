@@ -9,11 +9,11 @@ from experiments.bench.loops import PEER, Loop
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, threads, timed
 from experiments.bench.setting import corpus, fold_data, new_module, settings
 from experiments.bench.training import PEER_BATCH
-from mer_lightning.config import Config
-from mer_lightning.cores import cores
-from mer_lightning.crossval import Epoch, cross_validate
+from mer_lightning.config.schema import Config
 from mer_lightning.data.folds import draw_folds, write_folds
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.training.cores import cores
+from mer_lightning.training.crossval import Epoch, cross_validate
 
 FOLDS = {True: 4, False: 2}  # of the complete benchmark, of the quick one: as many for each of two workers
 

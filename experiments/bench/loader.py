@@ -9,11 +9,11 @@ import torch
 
 from experiments.bench.measure import Figure, Scale, growth, interleaved, medians, ratio, timed
 from experiments.bench.setting import CPU, corpus, fold_data, noise_corpus, settings
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.data.datamodule import BatchLoader, FoldData
 from mer_lightning.data.folds import draw_folds
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import write_store
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import write_store
 
 BATCH = 64
 SMALLEST = 5_000  # utterances, from which the curve grows by fours

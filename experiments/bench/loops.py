@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from experiments.bench.setting import CPU
 from mer_lightning.data.datamodule import Batch, FoldData
-from mer_lightning.losses import add_l1_subgradient
-from mer_lightning.metrics import score
-from mer_lightning.network.base import Decision, prunable_weights
-from mer_lightning.network.dropout import Dropout
-from mer_lightning.network.fit import overwrite
-from mer_lightning.network.module import EmotionModule, task_losses
+from mer_lightning.model.base import Decision, prunable_weights
+from mer_lightning.model.dropout import Dropout
+from mer_lightning.model.losses import add_l1_subgradient
+from mer_lightning.model.metrics import score
+from mer_lightning.model.module import EmotionModule, task_losses
+from mer_lightning.training.fit import overwrite
 
 TEST_SETS = (411, 412, 834)  # utterances of MER 2023's MULTI, NOISE and SEMI
 BOTH = torch.ones(2, dtype=torch.bool)  # every batch of the synthetic data has both labels

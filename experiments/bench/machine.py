@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mer_lightning.cores import cores
+from mer_lightning.training.cores import cores
 
 PACKAGES = (
     *("torch", "lightning", "torchmetrics", "numpy", "hydra-core", "onnxruntime", "torch-pruning"),

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, timed
 from mer_lightning.errors import UserError
-from mer_lightning.network.base import Architecture, Decision, EmotionNetwork
-from mer_lightning.network.build import KINDS
-from mer_lightning.network.gathering import hidden_layers
-from mer_lightning.network.groups import Consumer, NodeGroup
+from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
+from mer_lightning.model.build import KINDS
+from mer_lightning.model.gathering import hidden_layers
+from mer_lightning.model.groups import Consumer, NodeGroup
 from mer_lightning.optional import optional
 from mer_lightning.pnao import compact, global_masks
 from mer_lightning.pnao.importance import group_importances, node_importance

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, spread, stopwatch
 from experiments.bench.setting import corpus, epoch_of_ours, fold_data, new_module, settings, thinning
-from mer_lightning import crossval
 from mer_lightning.data import datamodule
 from mer_lightning.data.folds import draw_folds
-from mer_lightning.losses import UncertaintyWeighting
-from mer_lightning.network.base import count_parameters
-from mer_lightning.network.fit import EarlyStopPoint
-from mer_lightning.network.module import EmotionModule
-from mer_lightning.pnao import compact, rounds
-from mer_lightning.pnao.outcome import Outcome
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import count_parameters
+from mer_lightning.model.losses import UncertaintyWeighting
+from mer_lightning.model.module import EmotionModule
+from mer_lightning.pnao import compact
+from mer_lightning.training import crossval, rounds
+from mer_lightning.training.fit import EarlyStopPoint
+from mer_lightning.training.outcome import Outcome
 
 EPOCHS = 30  # of a round of the main job
 WIDTHS = (1.0, 0.8, 0.6, 0.4)  # share of every group's nodes in rounds 0 to 3

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from experiments.bench.folds import EpochTimes
 from experiments.bench.measure import Figure, Scale, Side, growth, interleaved
 from experiments.bench.setting import noise_corpus, settings
-from mer_lightning.crossval import cross_validate
 from mer_lightning.data.folds import draw_folds
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.training.crossval import cross_validate
 
 STEPS = (1, 2, 4, 8)  # times the smallest size
 

@@ -11,18 +11,18 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from mer_lightning.__main__ import conf_folder
-from mer_lightning.config import Config, checked, register
+from mer_lightning.config.schema import Config, checked, register
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import draw_folds
-from mer_lightning.data.synthetic import make_synthetic
-from mer_lightning.network.base import EmotionNetwork
-from mer_lightning.network.fit import fit
-from mer_lightning.network.module import EmotionModule
+from mer_lightning.data.readers.synthetic import make_synthetic
+from mer_lightning.model.base import EmotionNetwork
+from mer_lightning.model.module import EmotionModule
 from mer_lightning.pnao.callback import SparseTraining
 from mer_lightning.pnao.importance import group_importances
 from mer_lightning.pnao.masks import quota_masks
-from mer_lightning.pnao.rounds import initial
+from mer_lightning.training.fit import fit
+from mer_lightning.training.rounds import initial
 
 CPU = torch.device("cpu")
 EMOTIONS = ("angry", "happy", "sad")

@@ -10,7 +10,7 @@ from experiments.bench.measure import Figure, Scale, Side, interleaved, medians,
 FIRST_STEP = """
 import os
 from mer_lightning import __main__
-from mer_lightning.network.module import EmotionModule
+from mer_lightning.model.module import EmotionModule
 step = EmotionModule.training_step
 def first(self, batch, index):
     step(self, batch, index)

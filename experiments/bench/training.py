@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from experiments.bench.loops import PEER, PLAIN, Loop, Way
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, spread, timed
 from experiments.bench.setting import CPU, epoch_of_ours, fold_data, new_module, settings
-from mer_lightning.network.base import EmotionNetwork
+from mer_lightning.model.base import EmotionNetwork
 
 SQUARE = 1024  # rows and columns of the matrices by which the machine's rate is measured
 PEER_BATCH = 32  # the public baseline's

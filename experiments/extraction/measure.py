@@ -18,7 +18,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from mer_lightning.__main__ import conf_folder
-from mer_lightning.config import checked, register
+from mer_lightning.config.extract import ExtractConfig, HubertConfig
+from mer_lightning.config.schema import checked, register
 from mer_lightning.extract import hubert
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.detectors import make_detector
@@ -26,7 +27,6 @@ from mer_lightning.extract.faces import read_faces
 from mer_lightning.extract.frames import FaceEncoder
 from mer_lightning.extract.manet import MANet
 from mer_lightning.extract.pipeline import Pipeline
-from mer_lightning.extract.settings import ExtractConfig, HubertConfig
 
 LAYERS = [18, 19, 20]
 CPU = torch.device("cpu")

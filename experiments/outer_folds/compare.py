@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_lightning.analysis.pairs import PAIRS, paired_sums
-from mer_lightning.analysis.prose import interval
-from mer_lightning.analysis.runs import FinishedRun, find_runs
-from mer_lightning.analysis.statistics import over_seeds, paired_bootstrap, verdict
-from mer_lightning.analysis.table import cell
 from mer_lightning.errors import UserError
+from mer_lightning.report.pairs import PAIRS, paired_sums
+from mer_lightning.report.prose import interval
+from mer_lightning.report.runs import FinishedRun, find_runs
+from mer_lightning.report.statistics import over_seeds, paired_bootstrap, verdict
+from mer_lightning.report.table import cell
 
 OUTER = "outer folds"  # the part that all tests together make
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.data.mapped import release
+from mer_lightning.data.memmap import release
 from mer_lightning.errors import UserError
 
 TRAIN_SPLITS = ("train", "val")

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.blocks import shuffled_loads
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import fold_parts
-from mer_lightning.data.mapped import gather
+from mer_lightning.data.memmap import gather
+from mer_lightning.data.shuffling import shuffled_loads
 from mer_lightning.data.standardise import Standardisation, fit_standardisation
 
 EVALUATION_BATCH = 4096

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.config.groups import DataConfig
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
 from mer_lightning.data.labels import read_table, whole_number
 from mer_lightning.errors import UserError
-from mer_lightning.settings import DataConfig
-from mer_lightning.writing import write_text
+from mer_lightning.files.atomic import write_text
 
 
 def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mer_lightning.data.arrays import load_npy
 from mer_lightning.data.corpus import check_features
 from mer_lightning.data.labels import read_ids
-from mer_lightning.data.manifest import FILE as MANIFEST
-from mer_lightning.data.manifest import read_manifest
-from mer_lightning.data.places import require_sets
-from mer_lightning.data.store import LABELS, read_store_features, read_store_labels
+from mer_lightning.data.paths import require_sets
+from mer_lightning.data.readers.manifest import FILE as MANIFEST
+from mer_lightning.data.readers.manifest import read_manifest
+from mer_lightning.data.readers.store import LABELS, read_store_features, read_store_labels
 from mer_lightning.errors import UserError
 
 LONGEST_HEADER = 100_000  # characters

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.mapped import gather
+from mer_lightning.data.memmap import gather
 from mer_lightning.errors import UserError
 
 BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mer_lightning.data.corpus import Utterance, check_id
 from mer_lightning.data.labels import USUAL_GROUP, read_labels
-from mer_lightning.data.mertools import read_label_npz
+from mer_lightning.data.readers.mertools import read_label_npz
 from mer_lightning.errors import UserError
 
 LABEL_FILES = ("labels.csv", "label-6way.npz")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_lightning.config.extract import FacesConfig
 from mer_lightning.extract.detectors import Box, FaceDetector, make_detector
 from mer_lightning.extract.media import Frame, Unreadable, read_frames
-from mer_lightning.extract.settings import FacesConfig
 
 __all__ = ["Box", "FaceDetector", "Faces", "Follower", "crop", "make_detector", "read_faces"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from mer_lightning.config.extract import HubertConfig
 from mer_lightning.errors import UserError, reading
 from mer_lightning.extract.encoder import Encoder, Features, Source
 from mer_lightning.extract.hub import Pretrained, find, quiet
-from mer_lightning.extract.settings import HubertConfig
 from mer_lightning.extract.weights import digest
 
 RATE = 16_000

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mer_lightning.config.extract import ManetConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 from mer_lightning.extract.frames import FACE, FaceEncoder
-from mer_lightning.extract.settings import ManetConfig
 from mer_lightning.extract.weights import digest, fitted, read_tensors
 
 REMEDY = (

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from mer_lightning.errors import UserError, reading
 from mer_lightning.extract.clips import Clip
 from mer_lightning.extract.encoder import Features
-from mer_lightning.writing import UNFINISHED, write_bytes, write_text
+from mer_lightning.files.atomic import UNFINISHED, write_bytes, write_text
 
 
 @dataclass(frozen=True)

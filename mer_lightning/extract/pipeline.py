@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.cores import cores
+from mer_lightning.config.extract import ExtractConfig, FacesConfig
 from mer_lightning.data.arrays import brief
-from mer_lightning.description import check_extractors
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.detectors import FaceDetector, detector_name, make_detector
@@ -24,7 +23,8 @@ from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
 from mer_lightning.extract.parts import Part, Record
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import encoders_of, make_encoders
-from mer_lightning.extract.settings import ExtractConfig, FacesConfig
+from mer_lightning.results.description import check_extractors
+from mer_lightning.training.cores import cores
 
 MISSING = {"speech": "no speech", "faces": "no face"}  # source -> the note of a clip that lacks it
 

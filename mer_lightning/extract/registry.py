@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
-from mer_lightning.extract.settings import ExtractConfig
 
 if TYPE_CHECKING:
     import torch

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mer_lightning.config.extract import ResnetConfig
 from mer_lightning.errors import UserError, reading
 from mer_lightning.extract.encoder import Encoder
 from mer_lightning.extract.frames import FACE, FaceEncoder
 from mer_lightning.extract.hub import find, quiet
-from mer_lightning.extract.settings import ResnetConfig
 from mer_lightning.extract.weights import digest, refusing
 
 REMEDY = "give extract.resnet.model a ResNet: a name on the hub, or a folder of transformers"

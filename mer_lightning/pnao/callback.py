@@ -6,9 +6,9 @@ import lightning as L
 from torch import nn
 from torch.optim import Optimizer
 
-from mer_lightning.losses import add_l1_subgradient
-from mer_lightning.network.base import prunable_weights
-from mer_lightning.network.module import EmotionModule
+from mer_lightning.model.base import prunable_weights
+from mer_lightning.model.losses import add_l1_subgradient
+from mer_lightning.model.module import EmotionModule
 
 
 class SparseTraining(L.Callback):

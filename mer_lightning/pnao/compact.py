@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mer_lightning.network.base import EmotionNetwork
-from mer_lightning.network.build import sketched, with_weights
-from mer_lightning.network.groups import NodeGroup
+from mer_lightning.model.base import EmotionNetwork
+from mer_lightning.model.build import sketched, with_weights
+from mer_lightning.model.groups import NodeGroup
 
 
 class Kept(NamedTuple):

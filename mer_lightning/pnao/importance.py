@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mer_lightning.network.base import EmotionNetwork
+from mer_lightning.model.base import EmotionNetwork
 
 
 def node_importance(weight: Tensor) -> Tensor:

@@ -9,18 +9,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, minimize
 
-from mer_lightning.config import Config
+from mer_lightning.config.groups import CombineConfig
+from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds, write_folds
-from mer_lightning.decisions import Decided, Fused, Shares, decide, joined, mixed
-from mer_lightning.description import Share
 from mer_lightning.errors import UserError
-from mer_lightning.losses import emotion_loss, valence_loss
-from mer_lightning.pnao.outcome import Record, read_record
-from mer_lightning.predict import average_posteriors
-from mer_lightning.results import selection_score, summarise, write_files
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.settings import CombineConfig
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.losses import emotion_loss, valence_loss
+from mer_lightning.results.decisions import Decided, Fused, Shares, decide, joined, mixed
+from mer_lightning.results.description import Share
+from mer_lightning.results.predictor import average_posteriors
+from mer_lightning.results.results import selection_score, summarise, write_files
+from mer_lightning.training.outcome import Record, read_record
 
 
 def members(config: Config, corpus: Corpus) -> dict[str, Config]:

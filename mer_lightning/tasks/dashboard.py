@@ -4,13 +4,13 @@ from typing import Any
 
 import wandb
 
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.optional import optional
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.tracking.base import say
-from mer_lightning.tracking.scalars import EPOCH, ROUND
-from mer_lightning.tracking.wandb import CONFUSION, check_login
+from mer_lightning.views.scalars import EPOCH, ROUND
+from mer_lightning.views.tracker import say
+from mer_lightning.views.wandb import CONFUSION, check_login
 
 INSTALL = "mer-lightning[dashboard]"
 RATE = "pnao.rate"

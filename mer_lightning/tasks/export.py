@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mer_lightning.config import Config
-from mer_lightning.description import read_description
-from mer_lightning.exchange import FORMATS
-from mer_lightning.export import Report, export
-from mer_lightning.predict import Predictor, load
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.config.schema import Config
+from mer_lightning.export.formats import FORMATS
+from mer_lightning.export.module import Report, export
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.description import read_description
+from mer_lightning.results.predictor import Predictor, load
 
 
 def run(config: Config, directory: RunDirectory) -> None:

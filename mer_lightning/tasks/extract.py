@@ -9,18 +9,18 @@ from pathlib import Path
 from filelock import Timeout
 from rich.console import Console
 
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus, Utterance
-from mer_lightning.data.manifest import FILE as MANIFEST
-from mer_lightning.data.store import write_store
+from mer_lightning.data.readers.manifest import FILE as MANIFEST
+from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
 from mer_lightning.extract.parts import Part, Parts, failures_csv
 from mer_lightning.extract.pipeline import Pipeline, gather, judged
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
-from mer_lightning.results import splits_line
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.results import splits_line
 
 FAILURES, CLIPS = "failures.csv", "clips.csv"
 SHOWN = 20  # failures named in the last lines; all of them are in the file

@@ -10,22 +10,22 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from mer_lightning.analysis.report import write_run_report
-from mer_lightning.config import Config
-from mer_lightning.crossval import cross_validate, follow
+from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.devices import check_devices
-from mer_lightning.display import Display, show_results
+from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
-from mer_lightning.ranks import together
-from mer_lightning.results import write_results
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.tally import Tally
+from mer_lightning.files.atomic import write_text
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.report import write_run_report
+from mer_lightning.results.results import write_results
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
-from mer_lightning.tracking import NoTracker, tracking
-from mer_lightning.writing import write_text
+from mer_lightning.training.crossval import cross_validate, follow
+from mer_lightning.training.devices import check_devices
+from mer_lightning.training.ranks import together
+from mer_lightning.views.tally import Tally
+from mer_lightning.views.terminal import Display, show_results
+from mer_lightning.views.tracking import NoTracker, tracking
 
 # may differ when a run is continued
 NOT_PART_OF_RESULTS = (

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mer_lightning.config import Config
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import write_store
-from mer_lightning.results import splits_line
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.config.schema import Config
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import write_store
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.results import splits_line
 
 
 def run(config: Config, directory: RunDirectory) -> None:

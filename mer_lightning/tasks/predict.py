@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.data.arrays import brief
 from mer_lightning.data.inputs import Inputs, inputs_of_folder, inputs_of_store, is_folder, is_store
-from mer_lightning.data.mapped import release
-from mer_lightning.description import check_extractors
-from mer_lightning.display import print_whole
+from mer_lightning.data.memmap import release
 from mer_lightning.errors import UserError
 from mer_lightning.extract.parts import failures_csv
-from mer_lightning.predict import Predictor, load
-from mer_lightning.results import decision_cells, decision_header
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.writing import new_file, write_text
+from mer_lightning.files.atomic import new_file, write_text
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.description import check_extractors
+from mer_lightning.results.predictor import Predictor, load
+from mer_lightning.results.results import decision_cells, decision_header
+from mer_lightning.views.terminal import print_whole
 
 BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
 SHOWN = 20  # utterances, or clips that failed, on the screen

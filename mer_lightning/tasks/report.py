@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from mer_lightning.analysis import table
-from mer_lightning.analysis.findings import Findings
-from mer_lightning.analysis.report import INDEX, write_report
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report import table
+from mer_lightning.report.findings import Findings
+from mer_lightning.report.report import INDEX, write_report
 
 
 def run(config: Config, directory: RunDirectory) -> None:

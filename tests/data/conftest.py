@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.store import write_store
+from mer_lightning.data.readers.store import write_store
 from tests.data.helpers import UTTERANCES, small_corpus
 
 

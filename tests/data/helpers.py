@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mer_lightning.config.groups import DataConfig
 from mer_lightning.data.corpus import Corpus, Utterance
-from mer_lightning.settings import DataConfig
 
 RAVDESS = Path(__file__).parents[3] / "shared" / "data" / "ravdess"
 needs_ravdess = pytest.mark.skipif(not RAVDESS.is_dir(), reason=f"no RAVDESS features at {RAVDESS}")

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_lightning.data.folder import read_folder
+from mer_lightning.data.readers.folder import read_folder
 from mer_lightning.errors import UserError
 from tests.data.helpers import LABELS, data_config, feature_folder
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mer_lightning.data.corpus import Corpus, Utterance
-from mer_lightning.data.folder import read_folder
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
-from mer_lightning.data.synthetic import make_synthetic
+from mer_lightning.data.readers.folder import read_folder
+from mer_lightning.data.readers.synthetic import make_synthetic
 from mer_lightning.errors import UserError
 from tests.conftest import composed
 from tests.data.helpers import RAVDESS, data_config, needs_ravdess, small_corpus

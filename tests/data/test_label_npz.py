@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_lightning.data.label_npz import read_corpora
+from mer_lightning.data.readers.label_npz import read_corpora
 from mer_lightning.errors import UserError
 
 TABLE = {"clip1": {"emo": "happy", "val": 1.5}, "clip2": {"emo": "sad", "val": np.float64(-2.25)}}
@@ -137,7 +137,7 @@ def test_refuses_a_member_with_another_shape(tmp_path: Path) -> None:
 
 
 def test_refuses_a_bomb_without_unpacking_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mer_lightning.data.label_npz.LARGEST", 10**6)
+    monkeypatch.setattr("mer_lightning.data.readers.label_npz.LARGEST", 10**6)
     path = with_member(tmp_path / "l.npz", b"\0" * 2 * 10**6)
     assert path.stat().st_size < 10_000
     with pytest.raises(UserError, match="at most 1000000"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.folder import read_folder
-from mer_lightning.data.mertools import read_label_npz, read_mertools
+from mer_lightning.data.readers.folder import read_folder
+from mer_lightning.data.readers.mertools import read_label_npz, read_mertools
 from mer_lightning.errors import UserError
 from tests.data.helpers import RAVDESS, data_config, needs_ravdess
 

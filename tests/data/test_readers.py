@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mer_lightning.data.readers import SYNTHETIC_SEED, read_corpus
-from mer_lightning.data.store import write_store
-from mer_lightning.data.synthetic import LEVELS, SHARED, make_synthetic
+from mer_lightning.config.groups import DataConfig
+from mer_lightning.data.readers.registry import SYNTHETIC_SEED, read_corpus
+from mer_lightning.data.readers.store import write_store
+from mer_lightning.data.readers.synthetic import LEVELS, SHARED, make_synthetic
 from mer_lightning.errors import UserError
-from mer_lightning.settings import DataConfig
 from tests.data.helpers import LABELS, data_config, feature_folder, same_utterances
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
@@ -105,7 +105,7 @@ def test_the_shipped_synthetic_data_can_be_read() -> None:
 
 
 def test_readers_import_without_torch_and_scikit_learn() -> None:
-    code = "import sys, mer_lightning.data.readers, mer_lightning.data.folds; "
+    code = "import sys, mer_lightning.data.readers.registry, mer_lightning.data.folds; "
     code += "print([m for m in ('torch', 'lightning', 'sklearn', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.store import read_store, write_store
+from mer_lightning.data.readers.store import read_store, write_store
 from mer_lightning.errors import UserError
 from tests.data.helpers import UTTERANCES, same_utterances, small_corpus, store_config
 

@@ -9,7 +9,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.synthetic import ALIKE, CLASSES, COUNTS, VALENCE_MEAN, VALENCE_STD, make_synthetic
+from mer_lightning.data.readers.synthetic import (
+    ALIKE,
+    CLASSES,
+    COUNTS,
+    VALENCE_MEAN,
+    VALENCE_STD,
+    make_synthetic,
+)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.export import (
+from mer_lightning.export.module import (
     export,
 )
-from mer_lightning.predict import Predictor
+from mer_lightning.results.predictor import Predictor
 from tests.export.helpers import PRUNED, TRANSFORMER, made
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from mer_lightning.data.standardise import Standardisation
-from mer_lightning.exchange import OUTPUTS, Arrays
-from mer_lightning.network.base import Architecture
-from mer_lightning.network.build import build
-from mer_lightning.network.checkpoint import Trained
-from mer_lightning.predict import Member, Predictor
+from mer_lightning.export.formats import OUTPUTS, Arrays
+from mer_lightning.model.base import Architecture
+from mer_lightning.model.build import build
+from mer_lightning.model.checkpoint import Trained
+from mer_lightning.results.predictor import Member, Predictor
 
 LEVELS, SHARED = {"low": 6, "high": 5}, {"face": 4}
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mer_lightning import exchange
-from mer_lightning.exchange import OUTPUTS
-from mer_lightning.export import (
+from mer_lightning.export import formats as exchange
+from mer_lightning.export.formats import OUTPUTS
+from mer_lightning.export.module import (
     Exported,
     check_place,
     export,
     trace,
 )
-from mer_lightning.predict import Predictor
+from mer_lightning.results.predictor import Predictor
 from tests.export.helpers import SIZES, SYSTEMS, check_same, features_for, made
 
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from mer_lightning import exchange
 from mer_lightning.errors import UserError
-from mer_lightning.exchange import Arrays, Runner, Torch
-from mer_lightning.export import (
+from mer_lightning.export import formats as exchange
+from mer_lightning.export.formats import Arrays, Runner, Torch
+from mer_lightning.export.module import (
     check_place,
     export,
     largest_difference,
     outputs_of,
     sample,
 )
-from mer_lightning.network.base import Architecture
-from mer_lightning.predict import Predictor
+from mer_lightning.model.base import Architecture
+from mer_lightning.results.predictor import Predictor
 from tests.export.helpers import ENTROPY, PRUNED, SYSTEMS, TRANSFORMER, made
 
 

@@ -9,8 +9,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from mer_lightning.config.extract import HubertConfig
 from mer_lightning.extract.hubert import make
-from mer_lightning.extract.settings import HubertConfig
 
 RATE = 16_000
 

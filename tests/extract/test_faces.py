@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mer_lightning.config.extract import FacesConfig
 from mer_lightning.extract import faces
 from mer_lightning.extract.detectors import Box, FaceDetector, make_detector
 from mer_lightning.extract.faces import Faces, Follower, Track, crop, match, overlap, read_faces
 from mer_lightning.extract.media import Frame, Unreadable
-from mer_lightning.extract.settings import FacesConfig
 from tests.extract.clips import CLIPS, colours, needs_clips, red, tone, write_clip
 
 SETTINGS = FacesConfig(fps=5.0, detector="hog", margin=0.2)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mer_lightning.config.extract import ManetConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 from mer_lightning.extract.manet import MANet, empty, make, read_weights
-from mer_lightning.extract.settings import ManetConfig
 from tests.conftest import SHARED
 
 REFERENCE = SHARED.parent / "reference"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract import pipeline as module
@@ -17,7 +18,6 @@ from mer_lightning.extract.clips import Clip, all_clips, find_clips, in_shard
 from mer_lightning.extract.encoder import Features, Source
 from mer_lightning.extract.parts import Part, Parts, Record
 from mer_lightning.extract.pipeline import Decoded, Pipeline, gather, judged, pipeline_for
-from mer_lightning.extract.settings import ExtractConfig
 from tests.conftest import composed
 
 

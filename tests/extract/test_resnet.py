@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mer_lightning.config.extract import ResnetConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 from mer_lightning.extract.resnet import make
-from mer_lightning.extract.settings import ResnetConfig
 
 transformers = pytest.importorskip("transformers")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mer_lightning.network.base import Architecture, count_nodes
-from mer_lightning.network.hierarchical import HierarchicalNetwork
+from mer_lightning.model.base import Architecture, count_nodes
+from mer_lightning.model.hierarchical import HierarchicalNetwork
 from mer_lightning.pnao import compact, global_masks
 from mer_lightning.pnao.compact import kept_in, masked, take
 from mer_lightning.pnao.importance import group_importances

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mer_lightning.network.base import Architecture
-from mer_lightning.network.hierarchical import HierarchicalNetwork
+from mer_lightning.model.base import Architecture
+from mer_lightning.model.hierarchical import HierarchicalNetwork
 from mer_lightning.pnao import global_masks, node_importance
 from mer_lightning.pnao.importance import group_importances
 from mer_lightning.pnao.masks import emptied_layers, guard_masks, quota_masks, random_masks

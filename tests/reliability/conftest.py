@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from mer_lightning.config import Config
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.config.schema import Config
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.reliability.targets import without_figures

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from mer_lightning.__main__ import main
 from mer_lightning.errors import UserError, users_mistake
-from mer_lightning.writing import UNFINISHED
+from mer_lightning.files.atomic import UNFINISHED
 
 SECONDS = 10
 LONGEST = 4000  # characters of a message

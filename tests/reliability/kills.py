@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.writing import UNFINISHED
+from mer_lightning.files.atomic import UNFINISHED
+from mer_lightning.files.run_directory import RunDirectory
 
 RUN = ["+experiment=pnao", "data.folds=2", "pnao.rounds=3", "trainer.epochs=4", "network.dimension=16"]
 RUN += ["pnao.optimiser=carry", "pnao.rate=0.2", "pnao.min_width=2"]

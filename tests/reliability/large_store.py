@@ -20,7 +20,7 @@ import numpy as np
 
 from mer_lightning.data.corpus import Utterance
 from mer_lightning.data.labels import write_labels
-from mer_lightning.data.manifest import FeatureEntry, Manifest, write_manifest
+from mer_lightning.data.readers.manifest import FeatureEntry, Manifest, write_manifest
 
 SETS = {  # name -> dimensions, dtype, role
     "hubert_18": (1024, "float16", "level"),

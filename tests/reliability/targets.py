@@ -14,18 +14,18 @@ from unittest.mock import patch
 import numpy as np
 
 from mer_lightning import load
-from mer_lightning.analysis.page import run_page
-from mer_lightning.analysis.report import write_report
-from mer_lightning.analysis.runs import find_runs
-from mer_lightning.analysis.systems import data_sets
-from mer_lightning.checksums import write_checksums
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import check_id
-from mer_lightning.data.mertools import read_label_npz
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import read_store, write_store
+from mer_lightning.data.readers.mertools import read_label_npz
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import read_store, write_store
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.checksums import write_checksums
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.page import run_page
+from mer_lightning.report.report import write_report
+from mer_lightning.report.runs import find_runs
+from mer_lightning.report.systems import data_sets
 from mer_lightning.tasks import fit, predict
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.reliability.judge import FoundError, commanded, quiet

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mer_lightning import load
-from mer_lightning.analysis.runs import read_run
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.runs import read_run
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.reliability.targets import mend_digests, without_figures

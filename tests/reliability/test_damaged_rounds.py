@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning import checksums
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files import checksums
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.reliability.conftest import Finished
 from tests.reliability.kills import contents

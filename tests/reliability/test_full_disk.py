@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import write_store
+from mer_lightning.config.groups import FoldsConfig
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError, users_mistake
-from mer_lightning.run_directory import RunDirectory
-from mer_lightning.settings import FoldsConfig
+from mer_lightning.files.atomic import UNFINISHED
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
-from mer_lightning.writing import UNFINISHED
 from tests.conftest import composed, folder_overrides, write_folder
 from tests.reliability.conftest import Finished
 from tests.reliability.kills import contents

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer_lightning.errors import UserError
-from mer_lightning.writing import UNFINISHED
+from mer_lightning.files.atomic import UNFINISHED
 from tests.reliability.judge import FoundError, HangError, judged
 
 ROOT = Path(__file__).parents[2]

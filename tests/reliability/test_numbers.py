@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mer_lightning import load
-from mer_lightning.analysis.report import write_run_report
 from mer_lightning.errors import UserError
-from mer_lightning.losses import emotion_loss
-from mer_lightning.network import module
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model import module
+from mer_lightning.model.losses import emotion_loss
+from mer_lightning.report.report import write_run_report
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.analysis.report import write_report
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.report import write_report
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.security.helpers import SCRIPT, SECRET

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from tests.conftest import SMALL, composed
 
 SCRIPT = "<script>alert(1)</script>"

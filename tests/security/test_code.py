@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from mer_lightning import load
-from mer_lightning.analysis.report import write_report
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.report import write_report
 from mer_lightning.tasks import fit
 from tests.conftest import composed
 from tests.security.helpers import SECRET, trained_config

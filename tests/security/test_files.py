@@ -10,11 +10,11 @@ import pytest
 
 from mer_lightning import load
 from mer_lightning.data.corpus import check_id
-from mer_lightning.data.label_npz import read_corpora
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import read_store, write_store
+from mer_lightning.data.readers.label_npz import read_corpora
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import read_store, write_store
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit, predict
 from tests.conftest import composed, folder_overrides, write_folder
 from tests.security.helpers import trained_config

@@ -62,7 +62,7 @@ def test_messages_cannot_steer_a_terminal() -> None:
 
 def test_the_demo_shows_its_answers_in_components_that_take_text(tmp_path: Path) -> None:
     gradio = pytest.importorskip("gradio")
-    from mer_lightning.demo import Explanation, page
+    from mer_lightning.tasks.demo_page import Explanation, page
 
     blocks = page(lambda path: Explanation({SCRIPT: 1.0}, None, {}, [], [SCRIPT]))
     outputs = {type(block) for f in blocks.fns.values() for block in f.outputs}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import write_store
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import write_store
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.tasks.predictions import EXTRACTORS, FACE, LOW, Finished

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mer_lightning.config import Config
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.config.schema import Config
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 
 Small = Callable[..., Config]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import predict
 from tests.conftest import composed
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mer_lightning import load
-from mer_lightning.crossval import Bench
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
+from mer_lightning.training.crossval import Bench
 from tests.tasks.helpers import Small, trained, unfinish, without_timings
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mer_lightning.errors import UserError
-from mer_lightning.results import chosen_round
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.results import chosen_round
 from mer_lightning.tasks import fit
 from tests.tasks.helpers import Small, trained
 

@@ -11,7 +11,7 @@ import torch
 
 from mer_lightning import load
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import export, fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 

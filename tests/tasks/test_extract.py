@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from mer_lightning.data.manifest import read_manifest
-from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.readers.manifest import read_manifest
+from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import all_clips
 from mer_lightning.extract.encoder import Features
 from mer_lightning.extract.parts import Parts
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import extract
 from tests.conftest import composed
 from tests.extract.test_pipeline import Look, Loudness, wavs, write_wav

@@ -10,9 +10,9 @@ from sklearn.metrics import f1_score
 
 from mer_lightning import load
 from mer_lightning.errors import UserError
-from mer_lightning.network.base import count_nodes, count_parameters
-from mer_lightning.network.checkpoint import read_network
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import count_nodes, count_parameters
+from mer_lightning.model.checkpoint import read_network
 from mer_lightning.tasks import fit
 from tests.tasks.helpers import Small, table, trained, without_timings
 
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_results_and_another_does_not(small: Small,
 def test_nested_protocol_stops_on_another_fold(small: Small, tmp_path: Path) -> None:
     config = small("+experiment=enf", "protocol=nested", "data.folds=3")
     run = trained(config, tmp_path / "run")
-    from mer_lightning.pnao.outcome import read_predictions
+    from mer_lightning.training.outcome import read_predictions
 
     for fold in range(3):
         folder = run.round(fold, 0)

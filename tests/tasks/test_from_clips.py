@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mer_lightning.data.manifest import read_manifest
-from mer_lightning.data.readers import read_corpus
+from mer_lightning.data.readers.manifest import read_manifest
+from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
 from mer_lightning.extract.manet import empty
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import extract, fit, predict
 from tests.conftest import SHARED, SMALL, composed
 from tests.extract import test_resnet

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mer_lightning import load
-from mer_lightning.data.store import write_store
-from mer_lightning.predict import Predictor
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.data.readers.store import write_store
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.predictor import Predictor
 from mer_lightning.tasks import fit, predict
 from tests.conftest import SMALL, composed
 from tests.tasks.predictions import (

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mer_lightning.data.store import write_store
+from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
-from mer_lightning.predict import Predictor
+from mer_lightning.results.predictor import Predictor
 from mer_lightning.tasks import predict
 from tests.tasks.predictions import EXTRACTORS, Finished, predicted, write_features
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from tests.conftest import SHARED, composed
 

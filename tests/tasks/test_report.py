@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.config import Config
+from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit, report
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 

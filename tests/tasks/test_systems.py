@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from mer_lightning import load
-from mer_lightning.config import Config
-from mer_lightning.data.readers import read_corpus
-from mer_lightning.data.store import write_store
-from mer_lightning.decisions import Decided, Fused, Shares, mixed
+from mer_lightning.config.schema import Config
+from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
-from mer_lightning.losses import emotion_loss
-from mer_lightning.network.base import Architecture, count_parameters
-from mer_lightning.network.build import build
-from mer_lightning.pnao.revision import surest
-from mer_lightning.run_directory import RunDirectory
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Architecture, count_parameters
+from mer_lightning.model.build import build
+from mer_lightning.model.losses import emotion_loss
+from mer_lightning.results.decisions import Decided, Fused, Shares, mixed
 from mer_lightning.tasks import fit, import_store
 from mer_lightning.tasks.combine import fit_shares, on_simplex
+from mer_lightning.training.revision import surest
 from tests.conftest import SMALL, composed
 from tests.tasks.helpers import table
 

@@ -1,0 +1,262 @@
+"""The groups of the configuration: what every key is, and which values make sense.
+
+The values are in ``conf/``; here are their types and checks. Fields of two types are declared ``Any`` and
+checked here, because OmegaConf 2.3 cannot merge into a union inside a group.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mer_lightning.config.checks import BIG, between, one_of
+from mer_lightning.errors import UserError
+
+READERS = ("folder", "mertools", "store", "synthetic")
+FUSIONS = ("entropy", "attention", "mean", "linear")
+WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Which utterances, features and folds."""
+
+    reader: str  # folder | mertools | store | synthetic
+    root: str | None  # where the reader looks
+    levels: list[str]  # acoustic levels, one fusion branch each
+    shared: list[str]  # feature sets that every branch sees
+    labels: str | None  # label file, where it is not the reader's usual one
+    classes: list[str]  # the emotions and their order; [] takes those found, sorted
+    tests: list[str] | None  # names of the test sets; null: every split but train and val
+    test_fold: (
+        int | None
+    )  # the labels' fold that is the test set, all else Train&Val; null: as data.tests says
+    folds: Any  # int or str: number of folds, or "column": as the labels say
+    group: str  # labels column whose values never straddle two folds
+    size: str  # synthetic: small | full
+    resident_gb: float  # a larger store is memory-mapped instead of loaded
+
+    def __post_init__(self) -> None:
+        one_of("data.reader", self.reader, READERS)
+        one_of("data.size", self.size, ("small", "full"))
+        if self.reader != "synthetic" and not self.root:
+            raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
+        if not self.levels and self.reader != "store":  # a store knows its own levels
+            raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
+        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
+            raise UserError(f"data.classes names {twice[0]!r} twice")
+        if self.test_fold is not None and self.tests is not None:
+            raise UserError("data.test_fold and data.tests both say what the test set is: give one of them")
+        names = [*self.levels, *self.shared]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")
+        if self.folds != "column" and (type(self.folds) is not int or self.folds < 2):
+            raise UserError(f"data.folds={self.folds}: expected a number of folds (2 or more) or 'column'")
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """The network: its kind and sizes."""
+
+    kind: str  # hierarchical: one branch per level (the paper's) | transformer: one token per feature set
+    dimension: int  # D, the width of a gathered representation; hidden layers have 2 D
+    dropout: float  # after every hidden layer
+    softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
+    layers: int  # transformer: encoder layers
+    heads: int  # transformer: attention heads, a divisor of the dimension
+
+    def __post_init__(self) -> None:
+        one_of("network.kind", self.kind, ("hierarchical", "transformer"))
+        if self.kind == "transformer" and (self.layers < 1 or self.heads < 1 or self.dimension % self.heads):
+            raise UserError(
+                f"network: a transformer needs layers >= 1 and heads that divide network.dimension="
+                f"{self.dimension}; layers={self.layers}, heads={self.heads}"
+            )
+        between("network.dimension", self.dimension, 1, 65536)
+        between("network.dropout", self.dropout, 0, 1, open_above=True)
+
+
+@dataclass(kw_only=True)
+class FusionConfig:
+    """How the branches' decisions become one."""
+
+    kind: str  # entropy | attention | mean | linear
+    weights: list[float]  # linear: one weight per level
+
+    def __post_init__(self) -> None:
+        one_of("fusion.kind", self.kind, FUSIONS)
+        if self.kind == "linear" and not self.weights:
+            raise UserError("fusion=linear needs one weight per level, fusion.weights=[0.5,0.3,0.2]")
+        if any(w < 0 for w in self.weights) or (self.weights and sum(self.weights) <= 0):
+            raise UserError(f"fusion.weights={self.weights}: weights must be >= 0 and not all zero")
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    """Eq. 8 and 9."""
+
+    weighting: str  # paper | kendall | liebel | sum | as_printed
+    supervision: str  # branch | fused | both
+    auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
+    alpha: float  # of the sparse term
+
+    def __post_init__(self) -> None:
+        one_of("loss.weighting", self.weighting, WEIGHTINGS)
+        one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
+        between("loss.auxiliary", self.auxiliary, 0, BIG)
+        between("loss.alpha", self.alpha, 0, BIG)
+
+
+@dataclass(kw_only=True)
+class PnaoConfig:
+    """Algorithm 1."""
+
+    rounds: int  # N, rounds of pruning after round 0; 0: train once (one_shot: of the run it matches)
+    rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
+    guard: str  # on | none; none is the literal paper
+    min_width: int  # guard: the smallest width a layer may reach
+    max_share: float  # guard: the largest share of a layer's nodes one round may remove
+    rewind_epoch: int  # the epoch of the schedule to which a round goes back
+    optimiser: str  # reset | carry, what becomes of the optimiser's moments
+    control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
+    like: str | None  # control: the finished PNAO run to match; null: it is made first
+
+    @property
+    def last_round(self) -> int:
+        """The number of the last round that this run trains."""
+        return min(self.rounds, 1) if self.control == "one_shot" else self.rounds
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rounds <= 1000:
+            raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
+        between("pnao.rate", self.rate, 0, 1, open_above=True)
+        one_of("pnao.guard", self.guard, ("on", "none"))
+        between("pnao.min_width", self.min_width, 1, BIG)
+        between("pnao.max_share", self.max_share, 0, 1)
+        one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
+        one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+        if self.like and self.control == "none":
+            raise UserError("pnao.like is for the controls: +experiment=random or one_shot")
+
+
+@dataclass(kw_only=True)
+class RevisionConfig:
+    """Progressive label revision: the test sets' utterances as training data, with predicted labels."""
+
+    rounds: int  # 0: none; each round revises the labels by the class probabilities of the one before
+    share: float  # of the unlabelled utterances that are learnt from in the last round, the surest ones
+
+    def __post_init__(self) -> None:
+        between("revision.rounds", self.rounds, 0, 1000)
+        between("revision.share", self.share, 0, 1)
+
+
+@dataclass(kw_only=True)
+class CombineConfig:
+    """Decision-level combination of systems that are trained apart."""
+
+    of: str  # none | levels: one single-branch system per level | fusions: PNAO with attention, with entropy
+    weights: str  # mean | fitted: on the out-of-fold predictions
+    runs: list[str]  # finished runs to combine instead of training the systems
+
+    def __post_init__(self) -> None:
+        one_of("combine.of", self.of, ("none", "levels", "fusions"))
+        one_of("combine.weights", self.weights, ("mean", "fitted"))
+        if self.runs and self.of == "none":
+            raise UserError(
+                "combine.runs is for experiments that combine systems: +experiment=final or ustc_qw"
+            )
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """One fit: the schedule, the optimiser, the device."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str  # constant | cosine: the learning rate over the epochs
+    weight_decay: float
+    patience: int  # epochs without a better validation score before a round stops
+    gradient_clip: float  # largest norm of the gradient; 0: no limit
+    accelerator: str  # auto | cpu | gpu
+    precision: str  # 32-true | bf16-mixed | 64-true; fp16 would scale the gradients under the sparse term
+    threads: int  # intra-op threads of a fit on the CPU
+    devices: Any  # int or str: devices of one fit on each machine, a process each; auto: every GPU
+    nodes: int  # machines of one fit
+
+    def __post_init__(self) -> None:
+        between("trainer.epochs", self.epochs, 1, BIG)
+        between("trainer.batch_size", self.batch_size, 1, BIG)
+        if not 0 < self.learning_rate < BIG:
+            raise UserError(f"trainer.learning_rate={self.learning_rate}: expected a number above 0")
+        one_of("trainer.schedule", self.schedule, ("constant", "cosine"))
+        between("trainer.weight_decay", self.weight_decay, 0, BIG)
+        between("trainer.patience", self.patience, 1, BIG)
+        between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
+        one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
+        between("trainer.threads", self.threads, 1, 1024)
+        if self.devices != "auto" and (type(self.devices) is not int or self.devices < 1):
+            raise UserError(f"trainer.devices={self.devices}: expected a number (1 or more) or 'auto'")
+        between("trainer.nodes", self.nodes, 1, 65536)
+
+
+@dataclass(kw_only=True)
+class FoldsConfig:
+    """How the folds share the machine."""
+
+    workers: Any  # int or str: processes side by side; auto: one per core or GPU, at most one per fold
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
+            raise UserError(f"folds.workers={self.workers}: expected a number (1 or more) or 'auto'")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """A trained model: ``model=DIR`` on the command line is short for ``model.path=DIR``."""
+
+    path: str | None  # a finished run's directory, or its model folder
+    fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
+
+
+@dataclass(kw_only=True)
+class DemoConfig:
+    """``task=demo``: a page to drop a clip into."""
+
+    host: str  # the address it listens at; 127.0.0.1: this machine alone
+    port: int
+    max_megabytes: float  # larger clips are refused
+    max_seconds: float  # longer clips are refused
+
+    def __post_init__(self) -> None:
+        between("demo.port", self.port, 1, 65535)
+        between("demo.max_megabytes", self.max_megabytes, 0, 1e6)
+        between("demo.max_seconds", self.max_seconds, 0, 1e6)
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """A dashboard that watches the training: ``logger=none``, ``wandb`` or ``tensorboard``."""
+
+    kind: str  # none | wandb | tensorboard
+    project: str  # wandb: the project there
+    entity: str | None  # wandb: the user or team it belongs to; null: the account's own
+    mode: str  # wandb: online | offline, which `wandb sync` uploads later
+    tags: list[str]  # wandb
+    artifact: bool  # wandb: the model is uploaded, too
+
+    def __post_init__(self) -> None:
+        one_of("logger.kind", self.kind, ("none", "wandb", "tensorboard"))
+        one_of("logger.mode", self.mode, ("online", "offline"))
+        if not self.project or re.search(r"[/\\#?%:]", self.project):
+            raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
+        if len(self.project) > 128 or not all(0 < len(tag) <= 64 for tag in self.tags):
+            raise UserError("logger: W&B takes at most 128 letters for a project, and 1 to 64 for a tag")
+
+
+@dataclass(kw_only=True)
+class ReportConfig:
+    """``task=report``: finished runs compared."""
+
+    runs: str | None  # the folder that holds them, at any depth; the report goes to its report/

@@ -1,0 +1,1 @@
+"""A run's files: where they are, how they are written, what they may hold."""

@@ -1,0 +1,1 @@
+"""Networks, fusion, losses, metrics, and the LightningModule of them."""

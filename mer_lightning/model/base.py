@@ -1,0 +1,84 @@
+"""What every network of this program is: data that describes it, and the decision it makes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from mer_lightning.model.groups import NodeGroup
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as data: enough to build it, before its weights are loaded.
+
+    kind: ``hierarchical`` or ``transformer``. levels, shared: feature set -> input dimension. widths: node
+    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, or
+    2 D for first hidden layers).
+    """
+
+    levels: dict[str, int]
+    shared: dict[str, int]
+    classes: int
+    kind: str = "hierarchical"
+    dimension: int = 128
+    dropout: float = 0.3
+    softmax: bool = True
+    fusion: str = "entropy"
+    fusion_weights: tuple[float, ...] = ()
+    widths: dict[str, int] = field(default_factory=dict)
+    layers: int = 0  # transformer only
+    heads: int = 0  # transformer only
+
+
+class Decision(NamedTuple):
+    """What the network says of B utterances, with M branches and C emotions."""
+
+    log_posterior: Tensor  # (B, C), fused
+    valence: Tensor  # (B,), fused
+    weights: Tensor  # (B, M), of the branches
+    branch_log_posteriors: Tensor  # (B, M, C)
+    branch_valences: Tensor  # (B, M)
+
+
+class EmotionNetwork(nn.Module, ABC):
+    """From standardised feature sets to a decision."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.fusion_learns_alone = False  # the fused decision's gradients end at what it is made of
+
+    @property
+    @abstractmethod
+    def voices(self) -> tuple[str, ...]:
+        """Names of the M branches whose decisions are weighed."""
+
+    @abstractmethod
+    def forward(self, features: Mapping[str, Tensor]) -> Decision:
+        """Feature set -> (B, D_s), standardised -> the decision for each of the B utterances."""
+
+    @abstractmethod
+    def node_groups(self) -> tuple[NodeGroup, ...]:
+        """All hidden nodes that pruning may remove."""
+
+    def macs(self) -> int:
+        """Multiply-accumulates of the linear layers for one utterance."""
+        return sum(m.in_features * m.out_features for m in self.modules() if isinstance(m, nn.Linear))
+
+
+def prunable_weights(network: EmotionNetwork) -> list[nn.Parameter]:
+    """The weight matrices whose rows are hidden nodes: what the sparse term of Eq. 8 sums over."""
+    return [network.get_submodule(p).weight for g in network.node_groups() for p in g.producers]  # type: ignore[misc]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable numbers in the network."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def count_nodes(network: EmotionNetwork) -> int:
+    """Hidden nodes; tied ones count once."""
+    return sum(group.width for group in network.node_groups())

@@ -1,1 +1,0 @@
-"""The hierarchical network and how one fit of it goes."""

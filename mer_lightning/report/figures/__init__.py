@@ -1,0 +1,27 @@
+"""The figures: data in, a matplotlib Figure out. Nothing here reads files or keeps global state."""
+
+from mer_lightning.report.figures.calibration import reliability_figure
+from mer_lightning.report.figures.confusion import Confusion, confusion_figure, confusion_pair_figure
+from mer_lightning.report.figures.differences import Line, differences_figure
+from mer_lightning.report.figures.pareto import Path2D, front, pareto_figure
+from mer_lightning.report.figures.rounds import Curve, rounds_figure
+from mer_lightning.report.figures.style import png
+from mer_lightning.report.figures.weights import NEAR_ZERO, trust_figure, weights_figure
+
+__all__ = [
+    "NEAR_ZERO",
+    "Confusion",
+    "Curve",
+    "Line",
+    "Path2D",
+    "confusion_figure",
+    "confusion_pair_figure",
+    "differences_figure",
+    "front",
+    "pareto_figure",
+    "png",
+    "reliability_figure",
+    "rounds_figure",
+    "trust_figure",
+    "weights_figure",
+]

@@ -1,0 +1,89 @@
+"""Which pictures a page gets: those that its runs have the data for."""
+
+from collections.abc import Callable, Sequence
+
+from mer_lightning.errors import UserError
+from mer_lightning.report.pairs import Comparison
+from mer_lightning.report.pictures import (
+    Picture,
+    calibration,
+    confusion,
+    differences,
+    fig2,
+    fig3,
+    fig4,
+    fold_curve,
+    pareto,
+    seed_curve,
+    trust,
+)
+from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
+from mer_lightning.report.systems import DataSet, System
+
+FIG2 = (("enf", "baseline"), ("pnao", "pnao_attention"))  # entropy and attention, the first pair there is
+
+
+def existing(makers: Sequence[Callable[[], Picture | None]]) -> tuple[list[Picture], list[str]]:
+    """The pictures that can be made, and why others cannot: their data are gone from the run."""
+    pictures, notes = [], []
+    for make in makers:
+        try:
+            if picture := make():
+                pictures.append(picture)
+        except UserError as error:
+            notes.append(f"A figure is left out. {error}")
+    return pictures, notes
+
+
+def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[list[Picture], list[str]]:
+    """All pictures of a data set that its runs allow, and notes on those left out."""
+    part, measure = data.headline
+    main = main_system(data)
+    makers: list[Callable[[], Picture | None]] = []
+    if shown := [c for c in compared if c.part == part and c.differences[measure]]:
+        makers.append(lambda: differences(shown, measure))
+    if (pair := fusion_pair(data)) is not None:
+        makers.append(lambda: fig2(*pair, part))
+    else:
+        makers.append(lambda: confusion(main, part))
+    drawn = sorted(data.systems, key=lambda s: s is not main)  # main first, the others in their order
+    looks = {s.label: look for look, s in enumerate(drawn)}
+    if several := [s for s in drawn if has_rounds(s.runs[0])]:
+        curves = [seed_curve(s, part, looks[s.label]) for s in several]
+        makers.append(lambda: fig3(curves, part, "lowest to highest seed"))
+        makers.append(lambda: fig4(several[0].runs[0]))
+    if several or len(drawn) > 1:
+        makers.append(lambda: pareto(drawn, part, measure))
+    makers.append(lambda: calibration(main.runs[0]))
+    makers.append(lambda: trust(main))
+    return existing(makers)
+
+
+def fusion_pair(data: DataSet) -> tuple[System, System] | None:
+    """Entropy and attention fusion of otherwise the same system, for Fig. 2."""
+    pairs = ((data.system(first), data.system(second)) for first, second in FIG2)
+    return next(((a, b) for a, b in pairs if a and b), None)
+
+
+def main_system(data: DataSet) -> System:
+    """The system that single-system figures show: pnao, or else enf, or else the first there is."""
+    return data.system("pnao") or data.system("enf") or data.systems[0]
+
+
+def has_rounds(run: FinishedRun) -> bool:
+    """Whether it was trained in rounds of PNAO or of a control; label revision's are something else."""
+    return len(run.results["rounds"]) > 1 and not run.transductive
+
+
+def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:
+    """All pictures of one run, on Train&Val and, for the confusion, the first test set."""
+    alone = System(run.experiment, run.experiment, (run,))
+    part = run.parts[1] if len(run.parts) > 1 else TRAIN_VAL
+    measure = "dis" if run.scores(TRAIN_VAL)["com"] is None else "com"
+    makers: list[Callable[[], Picture | None]] = [lambda: confusion(alone, part)]
+    if has_rounds(run):
+        makers.insert(0, lambda: fig3([fold_curve(run)], TRAIN_VAL, "lowest to highest fold"))
+        makers.append(lambda: fig4(run))
+        makers.append(lambda: pareto([alone], TRAIN_VAL, measure))
+    makers += [lambda: calibration(run), lambda: trust(alone)]
+    return existing(makers)

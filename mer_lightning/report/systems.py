@@ -1,0 +1,177 @@
+"""Finished runs in order: data sets, the systems compared on each, and the seeds of each system."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
+
+# Settings in which two runs of one system may differ: where and how fast, not what.
+NOT_OF_THE_SYSTEM = (
+    "seed", "experiment_name", "task", "output", "input", "model.", "extract.", "demo.", "format", "folds.",
+    "report.", "logger.",
+    "pnao.like", "combine.runs", "data.root", "data.resident_gb", "trainer.accelerator", "trainer.threads",
+)  # fmt: skip
+
+# Experiment -> its name in the paper's Table 1, in the table's order; then this project's controls.
+PUBLISHED_NAMES = {
+    "transformer": "sense-dl-lab",
+    "label_revision": "AIPL-SEU",
+    "ustc_qw": "USTC-qw",
+    "baseline": "Baseline",
+    "enf": "Ours(EnF)",
+    "pnao_attention": "Ours(PNAO)",
+    "pnao": "Ours(EnF+PNAO)",
+    "final": "Ours(Final)",
+}
+ORDER = (*PUBLISHED_NAMES, "mean", "rewind_only", "random", "one_shot")
+
+
+@dataclass(frozen=True)
+class System:
+    """One system: the finished runs that differ in their seeds alone, sorted by seed."""
+
+    label: str  # the experiment's name, and the settings in which it differs from its usual ones
+    experiment: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds there are."""
+        return [run.seed for run in self.runs]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, with all that was measured on it in the same protocol; all runs have the same truth."""
+
+    name: str
+    protocol: str
+    systems: tuple[System, ...]  # in the paper's order, then controls and others
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """``results.json``'s description of the data."""
+        return dict(self.systems[0].runs[0].results["data"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data are made up."""
+        return bool(self.data.get("synthetic"))
+
+    @property
+    def parts(self) -> list[str]:
+        """Train&Val, then the test sets."""
+        return self.systems[0].runs[0].parts
+
+    @property
+    def has_valence(self) -> bool:
+        """Whether any utterance has a true valence; without, there is Dis alone."""
+        return bool(np.isfinite(self.systems[0].runs[0].valence).any())
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Part and measure of the answers: the first labelled test set, else Train&Val; Com, else Dis."""
+        run = self.systems[0].runs[0]
+        labelled = [part for part in self.parts[1:] if run.scores(part)["dis"] is not None]
+        part = labelled[0] if labelled else TRAIN_VAL
+        return part, "dis" if run.scores(part)["com"] is None else "com"
+
+    def system(self, label: str) -> System | None:
+        """The system of that label, if it was run."""
+        return next((s for s in self.systems if s.label == label), None)
+
+
+def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
+    """Runs grouped by their data, features, labels and protocol, then by system, then by seed."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        data = run.results["data"]
+        labels = (data["name"], data["classes"], data["levels"], data["shared"], protocol(run), run.truth)
+        groups.setdefault(repr((labels, sorted(run.features.items()))), []).append(run)
+    names = unique_names([group[0] for group in groups.values()])
+    return [
+        DataSet(name, protocol(group[0]), systems(group))
+        for name, group in zip(names, groups.values(), strict=True)
+    ]
+
+
+def unique_names(firsts: Sequence[FinishedRun]) -> list[str]:
+    """Names of data sets, told apart by their levels and protocol, or else by a number."""
+    plain = [str(run.results["data"]["name"]) for run in firsts]
+    names = [
+        f"{name} ({', '.join(run.results['data']['levels'])}; {protocol(run)})"
+        if plain.count(name) > 1
+        else name
+        for name, run in zip(plain, firsts, strict=True)
+    ]
+    return [
+        f"{name} no. {names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
+
+
+def protocol(run: FinishedRun) -> str:
+    """``paper`` or ``nested``."""
+    return str(run.results.get("protocol", "paper"))
+
+
+def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:
+    """The systems among runs on one data set, in the paper's order."""
+    found: dict[tuple[str, str], dict[int, FinishedRun]] = {}
+    settings = [flat(run.config) for run in runs]
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        mine = [(r, s) for r, s in zip(runs, settings, strict=True) if r.experiment == experiment]
+        usual = usual_settings([s for _, s in mine], settings)
+        for run, own in mine:
+            label = system_label(experiment, own, usual)
+            found.setdefault((experiment, label), {})[run.seed] = run  # the same again: the later path counts
+    made = [
+        System(label, experiment, tuple(by_seed[seed] for seed in sorted(by_seed)))
+        for (experiment, label), by_seed in found.items()
+    ]
+    return tuple(sorted(made, key=lambda s: (_rank(s.experiment), s.experiment, len(s.label), s.label)))
+
+
+def _rank(experiment: str) -> int:
+    return ORDER.index(experiment) if experiment in ORDER else len(ORDER)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """``{"pnao.rate": "0.05", ...}`` without the settings that make no other system."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        elif not f"{prefix}{key}".startswith(NOT_OF_THE_SYSTEM):
+            found[f"{prefix}{key}"] = str(value)
+    return found
+
+
+def usual_settings(mine: Sequence[dict[str, str]], everyone: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Per key the value that most of ``mine`` have; of equals, the one most usual with ``everyone``."""
+    usual = {}
+    for key in dict.fromkeys(key for settings in mine for key in settings):
+        counts = Counter(s[key] for s in mine if key in s)
+        others = Counter(s[key] for s in everyone if key in s)
+        usual[key] = max(counts, key=lambda value: (counts[value], others[value]))
+    return usual
+
+
+def system_label(experiment: str, own: dict[str, str], usual: dict[str, str]) -> str:
+    """``pnao``, or ``pnao (pnao.rate=0.01)`` for a run with other settings than usual."""
+    different = [f"{key}={value}" for key, value in own.items() if value != usual[key]]
+    return f"{experiment} ({', '.join(different)})" if different else experiment
+
+
+def other_settings(a: FinishedRun, b: FinishedRun) -> list[str]:
+    """Settings besides fusion, pnao and combine in which two systems differ: a difference may be theirs."""
+    mine, theirs = flat(a.config), flat(b.config)
+    return [
+        f"{key}: {mine[key]} and {theirs[key]}"
+        for key in sorted(mine.keys() & theirs.keys())
+        if mine[key] != theirs[key] and not key.startswith(("fusion.", "pnao.", "combine."))
+    ]

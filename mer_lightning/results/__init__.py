@@ -1,0 +1,1 @@
+"""From finished rounds to results, and a trained model at work."""

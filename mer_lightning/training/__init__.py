@@ -1,0 +1,1 @@
+"""One fold's rounds, cross-validation, and the devices for them."""

@@ -1,0 +1,51 @@
+"""The numbers that a dashboard gets, by name: pure functions of what the run directory holds.
+
+A row is a step on an axis (``epoch`` or ``round``) and the values there. Scores that no label gives are
+left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mer_lightning.training.outcome import Record
+
+EPOCH, ROUND = "epoch", "round"
+SIZES = ("parameters", "parameters_ratio", "nodes", "macs", "seconds", "selection")
+
+
+class Row(NamedTuple):
+    """Values at one step of an axis."""
+
+    axis: str
+    at: int
+    values: dict[str, float]
+
+
+def epoch_rows(record: Record, before: int) -> list[Row]:
+    """One row per epoch of a fold's round; ``before`` epochs were counted in its earlier rounds."""
+    return [
+        Row(EPOCH, before + i, known(f"fold_{record.fold}", epoch))
+        for i, epoch in enumerate(record.history, 1)
+    ]
+
+
+def round_row(entry: Mapping[str, Any]) -> Row:
+    """A round of ``results.json``: sizes, scores out of fold, by fold, and of each test set."""
+    values = known("round", {name: entry[name] for name in SIZES}) | known("round", entry["validation"])
+    for fold, scores in enumerate(entry["by_fold"]):
+        values |= known(f"round/fold_{fold}", scores)
+    for split, scores in entry["test"].items():
+        values |= known(f"round/test_{split}", scores)
+    return Row(ROUND, entry["round"], values)
+
+
+def best_values(results: Mapping[str, Any]) -> dict[str, float]:
+    """The chosen round's numbers, and which it is."""
+    best = round_row(results["rounds"][results["best_round"]])
+    values = {f"best/{name.removeprefix('round/')}": value for name, value in best.values.items()}
+    return values | {"best/round": float(best.at)}
+
+
+def known(prefix: str, values: Mapping[str, float | None]) -> dict[str, float]:
+    """``PREFIX/name`` for the values there are."""
+    return {f"{prefix}/{name}": float(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,172 @@
+"""What every tracker does: tell a dashboard everything about a run, and each thing once."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from mer_lightning.errors import UserError, reading
+from mer_lightning.files.atomic import write_text
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.runs import FinishedRun, read_run
+from mer_lightning.results.results import RoundSummary, round_json
+from mer_lightning.training.crossval import Epoch
+from mer_lightning.training.outcome import Record, read_record
+from mer_lightning.views.scalars import Row, epoch_rows, round_row
+
+
+@dataclass
+class Memory:
+    """What a dashboard was told already, kept in the run directory."""
+
+    id: str = field(default_factory=lambda: secrets.token_hex(4))  # of the run, on the dashboard
+    rows: int = 0  # so many, of all kinds
+    folds: dict[str, int] = field(default_factory=dict)  # rounds told, by fold
+    rounds: int = 0  # rounds told that all folds had finished
+    finished: bool = False  # the results are told too
+
+
+class Sink(Protocol):
+    """A dashboard that is open. What it raises ends the tracking, not the run."""
+
+    def log(self, number: int, row: Row) -> None:
+        """A row of scalars, the ``number``-th of the run."""
+
+    def flush(self) -> None:
+        """What was logged is to survive this process."""
+
+    def results(self, run: FinishedRun, number: int) -> None:
+        """A finished run's best scores, confusion matrices, figures; ``number`` rows came before."""
+
+    def close(self, failed: bool) -> None:
+        """Send what is left."""
+
+
+OpenSink = Callable[[Memory], Sink]
+
+
+class NoTracker:
+    """A view that looks away: ``logger=none``."""
+
+    def start(self) -> None:
+        """The run begins or goes on; its directory is known to be right."""
+
+    def epoch(self, news: Epoch) -> None:
+        """An epoch ended."""
+
+    def fold_done(self, record: Record) -> None:
+        """A fold finished a round, now or before the run was continued."""
+
+    def round_done(self, summary: RoundSummary, share: float) -> None:
+        """All folds finished a round, now or before; ``share`` of round 0's parameters are left."""
+
+    def results(self) -> None:
+        """The run directory holds a finished run, its figures included."""
+
+
+class Tracker(NoTracker):
+    """A view that tells a dashboard what it was not told yet."""
+
+    def __init__(self, run: RunDirectory, kind: str, open_sink: OpenSink) -> None:
+        self.run, self.open_sink = run, open_sink
+        self.file = run.tracker(kind)
+        self.memory = read_memory(run, kind)
+        self.sink: Sink | None = None
+        self.lost = False  # the dashboard failed
+
+    def start(self) -> None:
+        """Open the dashboard, unless it knows everything. UserError if it refuses."""
+        if self.sink is None and not self.lost and not self.memory.finished:
+            self.sink = self.open_sink(self.memory)
+            self._remember()
+
+    def fold_done(self, record: Record) -> None:
+        """Log a fold's epochs."""
+        fold = str(record.fold)
+        if self.sink and record.round >= self.memory.folds.get(fold, 0):
+            earlier = [self.run.round(record.fold, r) for r in range(record.round)]
+            before = sum(len(read_record(folder).history) for folder in earlier)
+            if self._log(epoch_rows(record, before)):
+                self.memory.folds[fold] = record.round + 1
+                self._remember()
+
+    def round_done(self, summary: RoundSummary, share: float) -> None:
+        """Log a round's scores and sizes."""
+        self._round(round_json(summary, summary.parameters / share))
+
+    def results(self) -> None:
+        """Log the results, and before them whatever is missing, of a run trained without a tracker say."""
+        self.start()
+        if self.sink is None:
+            return
+        finished = read_run(self.run.path)
+        for fold in range(finished.results["folds"]):
+            for number in range(len(finished.results["rounds"])):
+                if (folder := self.run.round(fold, number)).done:  # a combined run has none of its own
+                    self.fold_done(read_record(folder))
+        for entry in finished.results["rounds"]:
+            self._round(entry)
+        with self._forgiving():
+            if self.sink:
+                self.sink.results(finished, self.memory.rows)
+                self.memory.finished = True
+        self._remember()
+
+    def close(self, failed: bool) -> None:
+        """Send what is left. Never raises."""
+        with suppress(Exception):
+            if self.sink:
+                self.sink.close(failed)
+
+    def _round(self, entry: Mapping[str, Any]) -> None:
+        if self.sink and entry["round"] >= self.memory.rounds and self._log([round_row(entry)]):
+            self.memory.rounds = entry["round"] + 1
+            self._remember()
+
+    def _log(self, rows: list[Row]) -> bool:
+        """Whether the rows are on their way."""
+        with self._forgiving():
+            if self.sink:
+                for number, row in enumerate(rows, self.memory.rows):
+                    self.sink.log(number, row)
+                self.sink.flush()
+                self.memory.rows += len(rows)
+                return True
+        return False
+
+    def _remember(self) -> None:
+        write_text(self.file, json.dumps(asdict(self.memory), indent=1) + "\n")
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A dashboard's failure is a note, and the end of the tracking; the run goes on."""
+        try:
+            yield
+        except UserError:  # the run directory's own files are broken
+            raise
+        except Exception as error:  # whatever a dashboard's package may raise
+            self.close(failed=True)
+            self.sink, self.lost = None, True
+            say(f"note: tracking ended ({error}); the run goes on, and the same command tells the rest later")
+
+
+def read_memory(run: RunDirectory, kind: str) -> Memory:
+    """What the dashboard was told. UserError if the file is damaged."""
+    file = run.tracker(kind)
+    if not file.is_file():
+        return Memory()
+    with reading(file, "delete it, and the run goes to the dashboard once more, as a new one"):
+        memory = Memory(**json.loads(file.read_text(encoding="utf-8")))
+        numbers = (memory.rows, memory.rounds, *dict(memory.folds).values())
+        if not (isinstance(memory.id, str) and all(isinstance(n, int) for n in numbers)):
+            raise ValueError("not what is kept there")
+        return memory
+
+
+def say(text: str) -> None:
+    """A line on the terminal."""
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)

@@ -1,0 +1,68 @@
+"""Networks as files: back as they were, or refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mer_lightning.data.standardise import Standardisation
+from mer_lightning.errors import UserError
+from mer_lightning.model.base import Architecture
+from mer_lightning.model.build import build
+from mer_lightning.model.checkpoint import Trained, read_network, write_network
+
+SHAPES = [
+    Architecture(
+        {"a": 5}, {"x": 4}, 3, dimension=8, fusion="linear", fusion_weights=(1.0,), widths={"a/gathered": 3}
+    ),
+    Architecture({"a": 5}, {"x": 4}, 3, kind="transformer", dimension=8, layers=1, heads=2),
+]
+
+
+def written(architecture: Architecture, stem: Path) -> Trained:
+    ones = {name: torch.rand(d) + 1 for name, d in (architecture.levels | architecture.shared).items()}
+    trained = Trained(build(architecture).eval(), Standardisation(ones, {k: 2 * v for k, v in ones.items()}))
+    write_network(stem, trained)
+    return trained
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_a_network_comes_back_as_it_was(architecture: Architecture, tmp_path: Path) -> None:
+    trained = written(architecture, tmp_path / "network")
+    back = read_network(tmp_path / "network")
+    x = {name: torch.randn(7, d) for name, d in (architecture.levels | architecture.shared).items()}
+    for one, other in zip(
+        trained.network(trained.standardisation(x)), back.network(back.standardisation(x)), strict=True
+    ):
+        assert one.equal(other)
+    assert back.network.architecture == architecture
+
+
+def test_a_network_trained_in_double_precision_comes_back_in_single(tmp_path: Path) -> None:
+    trained = written(SHAPES[0], tmp_path / "single")
+    write_network(tmp_path / "double", trained._replace(network=trained.network.double()))
+    x = {"a": torch.randn(7, 5), "x": torch.randn(7, 4)}
+    one, other = (read_network(tmp_path / name).network(x) for name in ("single", "double"))
+    assert other.log_posterior.equal(one.log_posterior)
+
+
+def test_damage_is_noticed_and_named(tmp_path: Path) -> None:
+    stem = tmp_path / "network"
+    written(SHAPES[0], stem)
+    weights, description = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+    whole, text = weights.read_bytes(), description.read_text()
+    weights.write_bytes(whole[:-7])
+    with pytest.raises(UserError, match="damaged"):
+        read_network(stem)
+    weights.write_bytes(whole)
+    for change in ({"architecture": {"levels": {}}}, {"sha256": 5}, {"architecture": {"kind": "os.system"}}):
+        description.write_text(json.dumps(json.loads(text) | change))
+        with pytest.raises(UserError, match=r"network\.safetensors"):
+            read_network(stem)
+    description.write_text("{")
+    with pytest.raises(UserError, match="not a network"):
+        read_network(stem)
+    description.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        read_network(stem)

@@ -1,0 +1,108 @@
+"""One fit: back to the early-stop point, with the sparse term, on the rewound schedule."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mer_lightning.config.schema import Config
+from mer_lightning.data.datamodule import Batch
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Architecture, prunable_weights
+from mer_lightning.model.build import build
+from mer_lightning.model.checkpoint import read_network
+from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
+from mer_lightning.model.module import EmotionModule, schedule_factor, task_losses
+from mer_lightning.tasks import fit
+
+Small = Callable[..., Config]
+
+
+def trained(config: Config, path: Path) -> RunDirectory:
+    run = RunDirectory(path)
+    fit.run(config, run)
+    return run
+
+
+def test_the_early_stop_point_is_restored_and_stops_training(small: Small, tmp_path: Path) -> None:
+    run = trained(small("+experiment=pnao", "trainer.epochs=25", "trainer.patience=2"), tmp_path / "run")
+    results, before_the_end = run.read_results(), 0
+    for r in results["rounds"]:
+        for fold in range(2):
+            history = json.loads(run.round(fold, r["round"]).record.read_text())["history"]
+            scores = [epoch["com"] for epoch in history]
+            best = scores.index(max(scores))
+            assert r["by_fold"][fold]["com"] == pytest.approx(scores[best], abs=1e-6)
+            assert len(history) in (best + 3, 25)  # the patience
+            before_the_end += best < len(history) - 1
+    assert before_the_end  # else nothing was restored
+
+
+def test_the_sparse_term_shrinks_the_prunable_weights(small: Small, tmp_path: Path) -> None:
+    sizes = []
+    for alpha in (0.0, 1.0):
+        run = trained(small("+experiment=enf", f"loss.alpha={alpha}"), tmp_path / str(alpha))
+        weights = prunable_weights(read_network(run.round(0, 0).network).network)
+        sizes.append(sum(float(w.detach().abs().sum()) for w in weights))
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+def test_the_schedule_goes_back_to_the_rewind_epoch() -> None:
+    whole = [schedule_factor("cosine", 10, 0)(e) for e in range(10)]
+    assert whole[0] == 1
+    assert whole[5] == pytest.approx(0.5)
+    assert whole[9] == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
+    assert [schedule_factor("cosine", 10, 4)(e) for e in range(6)] == whole[4:]
+    assert {schedule_factor("constant", 10, 4)(e) for e in range(6)} == {1.0}
+
+
+def test_attention_fusion_learns_from_the_fused_loss_and_leaves_the_branches_to_theirs(small: Small) -> None:
+    config = small("+experiment=baseline", "network.dropout=0")
+    torch.manual_seed(0)
+    batch = Batch(
+        {"low": torch.randn(20, 6), "high": torch.randn(20, 5), "face": torch.randn(20, 4)},
+        torch.randint(-1, 3, (20,)),
+        torch.where(torch.rand(20) < 0.2, torch.nan, torch.randn(20)),
+    )
+    attention = Architecture(
+        {"low": 6, "high": 5}, {"face": 4}, 3, dimension=8, dropout=0, fusion="attention"
+    )
+    network = build(attention)
+    plain = build(replace(attention, fusion="mean"))
+    plain.load_state_dict(network.state_dict() | plain.fusion.state_dict(prefix="fusion."), strict=False)
+    present, losses = torch.ones(2, dtype=torch.bool), []
+    for one in (network, plain):
+        module = EmotionModule(one, UncertaintyWeighting(), config.loss, config.trainer)
+        losses.append(module.weighting(*task_losses(one(batch.features), batch, config.loss), present))
+        losses[-1].backward()
+    assert losses[0].item() == losses[1].item()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name).grad, parameter.grad)
+
+    score = network.get_parameter("fusion.score.weight")
+    network.fusion_learns_alone = False
+    decision = network(batch.features)
+    fused = emotion_loss(decision.log_posterior, batch.emotion)  # d1 = d2 = 1
+    fused = fused + valence_loss(decision.valence, batch.valence) / 2
+    (expected,) = torch.autograd.grad(fused, score)
+    torch.testing.assert_close(score.grad, expected)
+    assert float(expected.abs().max()) > 1e-3
+
+
+def test_dropout_is_at_work_in_every_round(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, modes = EmotionModule.training_step, []
+
+    def watched(self: EmotionModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+        modes.append({m.training for m in self.network.modules()})
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(EmotionModule, "training_step", watched)
+    trained(small("+experiment=pnao"), tmp_path / "run")
+    assert len(modes) == 2 * 3 * 3  # folds, rounds, epochs of one batch
+    assert all(mode == {True} for mode in modes)

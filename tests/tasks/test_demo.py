@@ -1,0 +1,78 @@
+"""The page: what it shows of a clip, what it refuses, and that it is served to this machine alone."""
+
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mer_lightning.config.groups import DemoConfig
+from mer_lightning.errors import UserError
+from mer_lightning.extract.pipeline import Pipeline
+from mer_lightning.tasks.demo_page import Explainer, Explanation, page
+from tests.conftest import composed
+from tests.extract.test_pipeline import Loudness, write_wav
+
+DEMO = composed("task=demo", "model=x").demo
+
+
+class Sure:
+    """Stands in for a model of one branch."""
+
+    classes = ("<script>", "sad")
+    voices = ("loud",)
+    features = {"loud": 2, "look": 3}  # noqa: RUF012
+    has_valence = True
+
+    def predict(self, features: dict[str, np.ndarray]) -> Any:
+        self.given = features
+        from mer_lightning.results.predictor import Prediction
+
+        one = np.ones(1, np.float32)
+        return Prediction(["sad"], np.array([[0.25, 0.75]], np.float32), 0.5 * one, one[:, None])
+
+
+def explainer(**limits: Any) -> Explainer:
+    pipeline = Pipeline([Loudness()], composed().extract)
+    return Explainer(Sure(), pipeline, DemoConfig(**(vars(DEMO) | limits)))  # type: ignore[arg-type]
+
+
+def test_what_it_shows(tmp_path: Path) -> None:
+    explain = explainer()
+    found = explain(write_wav(tmp_path / "clip.wav"))
+    assert found.posterior == {"<script>": 0.25, "sad": 0.75}
+    assert (found.valence, found.weights, found.crops) == (0.5, {"loud": 1.0}, [])
+    given = explain.predictor.given  # type: ignore[attr-defined]
+    assert given["loud"][0, 1] == 1600
+    assert np.isnan(given["look"]).all()  # no encoder made it: missing
+
+
+def test_what_it_refuses(tmp_path: Path) -> None:
+    clip = write_wav(tmp_path / "clip.wav", seconds=2)
+    with pytest.raises(UserError, match=r"lasts 2.0 s; at most 1 s"):
+        explainer(max_seconds=1)(clip)
+    with pytest.raises(UserError, match=r"0.1 MB; at most 0.01 MB"):
+        explainer(max_megabytes=0.01)(clip)
+    clip.write_text("no sound")
+    with pytest.raises(UserError, match="cannot be used: not a media file"):
+        explainer()(clip)
+
+
+def test_the_page_is_served_here_alone() -> None:
+    pytest.importorskip("gradio")
+    assert DEMO.host == "127.0.0.1"
+    with socket.socket() as free:
+        free.bind((DEMO.host, 0))
+        port = free.getsockname()[1]
+    blocks = page(lambda path: Explanation({}, None, {}, [], []))
+    _, url, shared = blocks.launch(
+        server_name=DEMO.host, server_port=port, prevent_thread_lock=True, quiet=True, share=False
+    )
+    try:
+        assert shared is None
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert "gradio" in answer.read().decode()
+    finally:
+        blocks.close()

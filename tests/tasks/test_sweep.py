@@ -1,0 +1,282 @@
+"""Sweeps: what fails does not stop the rest, what is finished is not done again, and the table is true."""
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.figures.sweep import Swept
+from mer_lightning.report.sweep import (
+    Setting,
+    by_seed,
+    categories,
+    mean_cells,
+    read_settings,
+    sweep_csv,
+    sweep_picture,
+    swept_number,
+    varying,
+)
+from mer_lightning.tasks import sweep
+from tests.conftest import SMALL, composed, folder_overrides, write_folder
+from tests.processes import started
+
+GRID = ("+experiment=pnao", "pnao.rate=0.1,1.5,0.6", "pnao.rounds=1", "trainer.epochs=2")
+
+
+def installed(plugin: str) -> None:
+    """Skip where Hydra's plugin is not there."""
+    if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.hydra_{plugin}") is None:
+        pytest.skip(f"the extra with hydra's {plugin} is not installed")
+
+
+def command(data: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mer_lightning", "-m", *folder_overrides(data), *SMALL, *arguments]
+
+
+def swept(data: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(data, *arguments), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def setting(folder: Path, part: str) -> Path:
+    return next(path for path in folder.iterdir() if part in path.name.split(","))
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """sweep.csv without the times."""
+    rows = list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small data in ``data``."""
+    made = tmp_path_factory.mktemp("sweeps")
+    write_folder(made / "data")
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> subprocess.CompletedProcess[str]:
+    """A sweep into ``whole``, one setting of which fails."""
+    return swept(place / "data", *GRID, "hydra.sweep.dir=whole", cwd=place)
+
+
+def test_a_failed_setting_stops_no_other_and_is_named(
+    whole: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    assert whole.returncode == 1
+    last = whole.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: 1 of the settings failed: pnao.rate=1.5.")
+    assert "Traceback" not in whole.stderr
+    folder = place / "whole"
+    assert "expected a value in [0, 1)" in (setting(folder, "pnao.rate=1.5") / "error.txt").read_text()
+    assert [row["pnao.rate"] for row in table(folder)] == ["0.1", "0.6"]
+    for row in table(folder):
+        results = RunDirectory(folder / row["setting"]).read_results()
+        best = results["rounds"][results["best_round"]]
+        assert float(row["validation_com"]) == best["validation"]["com"]
+        assert float(row["test_test_dis"]) == best["test"]["test"]["dis"]
+        assert int(row["parameters"]) == best["parameters"]
+        assert not (folder / row["setting"] / "error.txt").exists()
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_and_a_kill_lose_nothing(whole: subprocess.CompletedProcess[str], place: Path) -> None:
+    """Sent while the last setting trains; then the same command ends like the undisturbed sweep."""
+    again = command(place / "data", *GRID, "hydra.sweep.dir=killed")
+    killed = place / "killed"
+    for sent, done in (
+        (signal.SIGINT, "*rate=0.1*/fold_0/round_0"),
+        (signal.SIGKILL, "*rate=0.1*/report.html"),
+    ):
+        process = started(again, place)
+        deadline = time.monotonic() + 120
+        while not list(killed.glob(done)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == (130 if sent is signal.SIGINT else -9)
+        if sent is signal.SIGINT:
+            assert out.count("Continue with:") == 1
+            assert out.strip().endswith("hydra.sweep.dir=killed")
+    assert not (killed / "sweep.csv").exists()
+    rounds = [*killed.glob("*/fold_*/round_*/record.json"), *killed.glob("*/results.json")]
+    before = {path: path.stat().st_mtime_ns for path in rounds}
+    assert len(before) >= 5
+    done_again = subprocess.run(again, cwd=place, capture_output=True, text=True, timeout=300, check=False)
+    assert done_again.stderr.splitlines()[-1] == whole.stderr.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert table(killed) == table(place / "whole")
+
+
+@pytest.mark.parametrize(
+    "mistake", ["+experiment=pnao,pano", "pnao.raet=0.1,0.2", "data.levels=[low],[high]"]
+)
+def test_what_does_not_compose_is_refused_before_any_training(
+    place: Path, tmp_path: Path, mistake: str
+) -> None:
+    done = swept(place / "data", mistake, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunDirectory:
+    """The directory of a job, as in a sweep."""
+    monkeypatch.setattr(sweep, "setting_name", lambda directory: "a=1")
+    monkeypatch.setattr(sweep, "objective_count", lambda: 2)
+    monkeypatch.setattr(sweep, "alongside", lambda: False)
+    return RunDirectory(tmp_path)
+
+
+def test_any_exception_is_noted_with_its_trace_and_forgotten_on_success(job: RunDirectory) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("odd\nthing")
+
+    assert sweep.attempt(job, broken) is None
+    assert job.error in dict(sweep.notes(job.path.parent))
+    note = job.error.read_text()
+    assert note.startswith(f"{sweep.MARK}ZeroDivisionError: odd thing\n")
+    assert "in broken" in note
+    job.refuse_foreign()  # the note is no stranger's file
+    sweep.forget_failure(job)
+    assert not job.error.exists()
+
+
+def test_another_error_txt_is_never_touched(job: RunDirectory) -> None:
+    job.error.write_text("precious")
+
+    def broken() -> None:
+        raise UserError("wrong")
+
+    with pytest.raises(UserError, match="in the way"):
+        sweep.attempt(job, broken)
+    sweep.forget_failure(job)
+    assert job.error.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("In 'hydra/launcher/slurm': Could not find 'hydra/launcher/submitit_slurm'", "submitit"),
+        ("In 'hydra/config': Could not find 'hydra/launcher/joblib'", "joblib"),
+        ("In 'hydra/sweeper/search': Could not find 'hydra/sweeper/optuna'", "optuna"),
+    ],
+)
+def test_a_missing_extra_is_named(message: str, name: str) -> None:
+    told = users_mistake(HydraException(message))
+    assert told == f"{name} is not installed: pip install 'mer-lightning[{name}]'"
+
+
+@pytest.mark.parametrize(
+    ("choice", "plugin"), [("launcher=slurm", "submitit_launcher"), ("sweeper=search", "optuna_sweeper")]
+)
+def test_the_ready_configurations_compose(choice: str, plugin: str) -> None:
+    """Their keys are those that the plugin knows."""
+    installed(plugin)
+    assert composed(f"hydra/{choice}")
+
+
+@pytest.mark.parametrize(
+    ("direction", "count"), [("maximize", 1), (["maximize", "minimize"], 2), ("minimize", None), ([], None)]
+)
+def test_the_objectives_are_the_score_and_the_size(
+    monkeypatch: pytest.MonkeyPatch, direction: Any, count: int | None
+) -> None:
+    config = OmegaConf.create({"sweeper": {"direction": direction}})
+    monkeypatch.setattr(sweep.HydraConfig, "get", lambda: config)
+    if count is None:
+        with pytest.raises(UserError, match=r"hydra\.sweeper\.direction"):
+            sweep.objective_count()
+    else:
+        assert sweep.objective_count() == count
+
+
+def made(name: str, rate: float, seed: int, com: float, **more: Any) -> Setting:
+    scores = {"dis": com + 0.1, "dim": 0.4, "com": com}
+    rounds = [{"round": 0, "parameters": 1000 * (1 - rate), "parameters_ratio": 1 - rate}]
+    results = {
+        "best_round": 0, "rounds": rounds, "validation": scores, "test": {"t": scores}, "seconds": 1.0,
+        "data": {"synthetic": True},
+    }  # fmt: skip
+    return Setting(name, {"pnao.rate": rate, **more, "seed": seed}, results)
+
+
+def test_means_are_over_the_seeds_of_each_setting() -> None:
+    settings = [made("a", 0.1, 0, 0.5), made("b", 0.1, 1, 0.7), made("c", 0.2, 0, 0.4)]
+    groups = by_seed(settings)
+    assert [len(group) for group in groups.values()] == [2, 1]
+    first, second = (mean_cells(group, settings) for group in groups.values())
+    assert first[3].startswith("0.6000 ± ")
+    assert second[3] == "0.4000"
+    assert first[-2:] == ["900", "90.0%"]
+    assert len(sweep_csv(settings).splitlines()) == 4
+
+
+def test_the_axis_is_the_number_with_most_values_and_else_a_category() -> None:
+    rates = [made("a", r, s, 0.5, **{"fusion.kind": k}) for r in (0.1, 0.2) for s in (0, 1, 2) for k in "xy"]
+    assert swept_number(rates) == "pnao.rate"  # not the seed, though it has more values
+    assert sweep_picture(rates) != sweep_picture(rates[:-1])
+    kinds = [Setting(s.name, {"fusion.kind": s.values["fusion.kind"], "seed": 0}, s.results) for s in rates]
+    assert swept_number(kinds) is None
+    (series,), axis, places = categories(kinds)
+    assert isinstance(series, Swept)
+    assert (axis, list(places.values())) == ("fusion.kind", ["x", "y"])
+    assert list(series.values) == ["Com on validation", "Com on t", "Parameters"]
+    assert sweep_picture(kinds).startswith(b"\x89PNG")
+
+
+def test_keys_that_go_with_the_experiment_say_nothing_new() -> None:
+    configs = [
+        {"experiment_name": e, "fusion.kind": f, "pnao.rate": r, "seed": s, "data.folds": 5}
+        for e, f in (("pnao", "entropy"), ("enf", "attention"))
+        for r in (0.1, 0.2)
+        for s in (0, 1)
+    ]
+    assert varying(configs) == ["experiment_name", "pnao.rate", "seed"]
+    assert varying([c | {"experiment_name": "pnao"} for c in configs]) == ["fusion.kind", "pnao.rate", "seed"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_a_launcher_gives_the_same_table(
+    whole: subprocess.CompletedProcess[str], place: Path, launcher: str
+) -> None:
+    installed(f"{launcher.removesuffix('_local')}_launcher")
+    done = swept(
+        place / "data", *GRID, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}", cwd=place
+    )
+    assert done.stderr.splitlines()[-1] == whole.stderr.splitlines()[-1]
+    assert table(place / launcher) == table(place / "whole")
+
+
+@pytest.mark.soak
+def test_optuna_searches_for_good_and_small(place: Path) -> None:
+    installed("optuna_sweeper")
+    done = swept(
+        place / "data", *GRID[:1], *GRID[2:], "hydra/sweeper=search", "hydra.sweeper.n_trials=3",
+        "hydra.sweep.dir=optuna", cwd=place,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tried = read_settings(place / "optuna")
+    assert len(tried) == 3
+    judged = {(s.best["selection"], float(s.best["parameters"])) for s in tried}
+    solutions = yaml.safe_load((place / "optuna" / "optimization_results.yaml").read_text())["solutions"]
+    assert {tuple(solution["values"]) for solution in solutions} <= judged
+    assert max(judged) in {tuple(solution["values"]) for solution in solutions}
