@@ -122,7 +122,7 @@ PLAYLISTS = {
 def test_a_clip_cannot_make_the_demo_read_other_files(tmp_path: Path, kind: str, suffix: str) -> None:
     pytest.importorskip("av")
     from tests.extract.test_pipeline import write_wav
-    from tests.test_demo import explainer
+    from tests.tasks.test_demo import explainer
 
     other = write_wav(tmp_path / "private.wav")
     clip = tmp_path / f"clip{suffix}"
