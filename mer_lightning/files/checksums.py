@@ -11,7 +11,8 @@ from mer_lightning.errors import UserError
 
 # what a round writes; what else lies there is not ours
 NAMES = (
-    *("record.json", "network.json", "network.safetensors", "training.safetensors"),
+    *("round.json", "network.json"),
+    *(f"{part}.safetensors" for part in ("module", "masks", "optimizer", "random", "network")),
     *(f"{part}.safetensors" for part in ("held_out", "stopping", "test")),
 )
 DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO)  # what a file that cannot be read may be
@@ -21,12 +22,6 @@ def sha256(path: Path) -> str:
     """The hexadecimal digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_checksums(path: Path) -> None:
-    """Write ``path`` with the hashes of the files beside it."""
-    lines = [f"{digest}  {name}\n" for name, digest in _hashes(path.parent).items()]
-    path.write_text("".join(lines), encoding="utf-8")
 
 
 def damaged(path: Path) -> str | None:

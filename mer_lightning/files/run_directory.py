@@ -40,17 +40,12 @@ class RoundFolder:
     @property
     def record(self) -> Path:
         """Numbers of the round, JSON."""
-        return self.path / "record.json"
+        return self.path / "round.json"
 
     @property
     def network(self) -> Path:
         """Stem of the compact network's two files."""
         return self.path / "network"
-
-    @property
-    def training(self) -> Path:
-        """What the next round needs besides the network."""
-        return self.path / "training.safetensors"
 
     def predictions(self, part: str) -> Path:
         """Predictions for ``held_out``, ``stopping`` or ``test`` utterances."""
@@ -137,9 +132,13 @@ class RunDirectory:
         """Whether nothing is left to do."""
         return self.results.is_file()
 
+    def fold(self, fold: int) -> Path:
+        """The folder of a fold's rounds."""
+        return self.path / f"fold_{fold}"
+
     def round(self, fold: int, number: int) -> RoundFolder:
         """The folder of one round on one fold."""
-        return RoundFolder(self.path / f"fold_{fold}" / f"round_{number}")
+        return RoundFolder(self.fold(fold) / f"round_{number}")
 
     def read_results(self) -> dict[str, Any]:
         """``results.json``. UserError if the run is not finished."""

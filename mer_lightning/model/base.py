@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mer_lightning.model.groups import NodeGroup
+from mer_lightning.pnao.nodes import Nodes, widths
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ class EmotionNetwork(nn.Module, ABC):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.built_as = architecture
         self.fusion_learns_alone = False  # the fused decision's gradients end at what it is made of
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network as it is now: pruning may have narrowed it since it was built."""
+        return replace(self.built_as, widths=widths(self, self.node_groups()))
 
     @property
     @abstractmethod
@@ -61,17 +66,12 @@ class EmotionNetwork(nn.Module, ABC):
         """Feature set -> (B, D_s), standardised -> the decision for each of the B utterances."""
 
     @abstractmethod
-    def node_groups(self) -> tuple[NodeGroup, ...]:
+    def node_groups(self) -> Nodes:
         """All hidden nodes that pruning may remove."""
 
     def macs(self) -> int:
         """Multiply-accumulates of the linear layers for one utterance."""
         return sum(m.in_features * m.out_features for m in self.modules() if isinstance(m, nn.Linear))
-
-
-def prunable_weights(network: EmotionNetwork) -> list[nn.Parameter]:
-    """The weight matrices whose rows are hidden nodes: what the sparse term of Eq. 8 sums over."""
-    return [network.get_submodule(p).weight for g in network.node_groups() for p in g.producers]  # type: ignore[misc]
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -81,4 +81,4 @@ def count_parameters(network: nn.Module) -> int:
 
 def count_nodes(network: EmotionNetwork) -> int:
     """Hidden nodes; tied ones count once."""
-    return sum(group.width for group in network.node_groups())
+    return sum(widths(network, network.node_groups()).values())

@@ -9,7 +9,7 @@ from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.decoder import JointDecoder
 from mer_lightning.model.fusion import fuse_log_posteriors, make_fusion
 from mer_lightning.model.gathering import Gathering
-from mer_lightning.model.groups import Consumer, NodeGroup
+from mer_lightning.pnao.nodes import Nodes, Source
 
 
 class Branch(nn.Module):
@@ -39,13 +39,13 @@ class HierarchicalNetwork(EmotionNetwork):
     @property
     def voices(self) -> tuple[str, ...]:
         """The acoustic levels, one branch each."""
-        return tuple(self.architecture.levels)
+        return tuple(self.built_as.levels)
 
     def _width(self, group: str, multiple: int) -> int:
-        return self.architecture.widths.get(group, multiple * self.architecture.dimension)
+        return self.built_as.widths.get(group, multiple * self.built_as.dimension)
 
     def _branch(self, level: str) -> Branch:
-        a = self.architecture
+        a = self.built_as
         inputs = {level: a.levels[level], **a.shared}
         gathered = self._width(f"{level}/gathered", 1)
         gathering = Gathering(
@@ -84,40 +84,33 @@ class HierarchicalNetwork(EmotionNetwork):
             branch_valences=valences,
         )
 
-    def node_groups(self) -> tuple[NodeGroup, ...]:
+    def node_groups(self) -> Nodes:
         """All hidden nodes. Scores, logits and valences are outputs, so no group has them."""
-        groups: list[NodeGroup] = []
-        fused_so_far = 0
-        for index, level in enumerate(self.architecture.levels):
-            branch = self._branch_groups(index, level, fused_so_far)
-            fused_so_far += branch[-1].width
-            groups += branch
-        return tuple(groups)
+        writes: dict[str, Sequence[str]] = {}
+        reads: dict[str, Sequence[Source]] = {}
+        for index, level in enumerate(self.built_as.levels):
+            branch = self._branch_nodes(index, level)
+            writes |= branch.writes
+            reads |= branch.reads
+        if self.built_as.fusion == "attention":
+            reads["fusion.score"] = [f"{level}/gathered" for level in self.built_as.levels]
+        return Nodes(writes, reads)
 
-    def _branch_groups(self, index: int, level: str, fused_offset: int) -> list[NodeGroup]:
-        """The groups of one branch, the gathered nodes last."""
+    def _branch_nodes(self, index: int, level: str) -> Nodes:
+        """The nodes of one branch: its encoders' and its attention's, and the gathered ones they end in."""
         gathering, decoder = f"branches.{index}.gathering", f"branches.{index}.decoder"
-        sets = self.sets[index]
-        gathered = self._width(f"{level}/gathered", 1)
-        groups = [
-            NodeGroup(
-                f"{level}/encoder/{name}",
-                self._width(f"{level}/encoder/{name}", 2),
-                producers=(f"{gathering}.encoders.{s}.0",),
-                consumers=(Consumer(f"{gathering}.encoders.{s}.3"),),
-            )
-            for s, name in enumerate(sets)
-        ]
-        readers = [Consumer(f"{decoder}.emotion"), Consumer(f"{decoder}.valence_hidden")]
-        if len(sets) > 1:
-            first, second = f"{level}/attention_1", f"{level}/attention_2"
-            attention = [f"{gathering}.attention.0", f"{gathering}.attention.3", f"{gathering}.score"]
-            groups += [
-                NodeGroup(first, self._width(first, 2), (attention[0],), (Consumer(attention[1]),)),
-                NodeGroup(second, self._width(second, 1), (attention[1],), (Consumer(attention[2]),)),
-            ]
-            readers += [Consumer(attention[0], s * gathered) for s in range(len(sets))]
-        if self.architecture.fusion == "attention":
-            readers.append(Consumer("fusion.score", fused_offset))
-        tied = tuple(f"{gathering}.encoders.{s}.3" for s in range(len(sets)))
-        return [*groups, NodeGroup(f"{level}/gathered", gathered, tied, tuple(readers))]
+        gathered, first, second = (f"{level}/{name}" for name in ("gathered", "attention_1", "attention_2"))
+        writes: dict[str, Sequence[str]] = {}
+        reads: dict[str, Sequence[Source]] = {
+            f"{decoder}.{x}": [gathered] for x in ("emotion", "valence_hidden")
+        }
+        for s, name in enumerate(self.sets[index]):
+            writes[f"{level}/encoder/{name}"] = [f"{gathering}.encoders.{s}.0"]
+            reads[f"{gathering}.encoders.{s}.3"] = [f"{level}/encoder/{name}"]
+        sets = len(self.sets[index])
+        if sets > 1:
+            writes |= {first: [f"{gathering}.attention.0"], second: [f"{gathering}.attention.3"]}
+            reads[f"{gathering}.attention.0"] = [gathered] * sets
+            reads |= {f"{gathering}.attention.3": [first], f"{gathering}.score": [second]}
+        writes[gathered] = [f"{gathering}.encoders.{s}.3" for s in range(sets)]  # summed, so they are tied
+        return Nodes(writes, reads)

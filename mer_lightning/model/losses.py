@@ -1,7 +1,6 @@
 """The loss of a round: two tasks, weighted by uncertainty (Eq. 9), and the sparse term (Eq. 8)."""
 
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -91,16 +90,3 @@ class UncertaintyWeighting(nn.Module):
             case "as_printed":
                 return ce_mse * d.square() + torch.log1p(d)
         raise ValueError(f"unknown weighting {self.weighting!r}")
-
-
-@torch.no_grad()
-def add_l1_subgradient(weights: Sequence[Tensor], alpha: float) -> None:
-    """Add ``alpha * sign(W)`` to the gradients in place: the sparse term of Eq. 8 with p = 1.
-
-    The term is not built into the graph because that costs more than the forward pass.
-    """
-    gradients = [w.grad for w in weights if w.grad is not None]
-    if not gradients:  # a network without nodes to prune
-        return
-    signs = torch._foreach_sign([w for w in weights if w.grad is not None])
-    torch._foreach_add_(gradients, signs, alpha=alpha)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -14,19 +14,19 @@ from mer_lightning.errors import UserError
 from mer_lightning.model.base import Decision, EmotionNetwork
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
 from mer_lightning.model.metrics import EmotionMetrics
-from mer_lightning.training.ranks import sum_over_ranks
+from mer_lightning.pnao.nodes import Nodes
 
-SCORE = "score"  # what early stopping and checkpoints monitor: Com, or Dis without valence labels
+SCORE = "val/score"  # what early stopping monitors: Com, or Dis without valence labels
 
 
-def schedule_factor(schedule: str, epochs: int, rewind_epoch: int) -> Callable[[int], float]:
-    """Epoch of this fit -> factor on the learning rate, the schedule gone back to ``rewind_epoch``.
+def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
+    """Epoch -> factor on the learning rate.
 
     ``constant``: 1. ``cosine``: ``(1 + cos(pi t / T)) / 2`` over the T epochs of the whole schedule.
     """
     if schedule == "constant":
         return lambda epoch: 1.0
-    return lambda epoch: 0.5 * (1 + math.cos(math.pi * (epoch + rewind_epoch) / epochs))
+    return lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
 
 def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ def gradient_alone(loss: Tensor) -> Tensor:
     return loss - loss.detach()
 
 
-def share_of_labels(known: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
+def share_of_labels(known: Tensor, everywhere: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
     """What makes the mean gradient of all ranks the gradient of the whole batch, however it is divided.
 
     A loss is a mean over this rank's known labels: times their share of all ranks' and the number of
@@ -63,11 +63,11 @@ def share_of_labels(known: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
 
     Args:
         known: (2,) labels for each task in this rank's part of the batch.
+        everywhere: (2,) in all ranks' parts.
 
     Returns:
         (2,) factors on the losses, 1 where this process is alone; (2,) whether any rank has labels.
     """
-    everywhere = sum_over_ranks(known.clone())
     return ranks * known / everywhere.clamp_min(1), everywhere > 0
 
 
@@ -83,8 +83,6 @@ class EmotionModule(L.LightningModule):
         weighting: UncertaintyWeighting,
         loss: LossConfig,
         trainer: TrainerConfig,
-        rewind_epoch: int = 0,
-        moments: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -92,18 +90,29 @@ class EmotionModule(L.LightningModule):
         self.weighting = weighting
         self.loss = loss
         self.settings = trainer
-        self.rewind_epoch = rewind_epoch
-        self.moments = moments or {}
         self.metrics = EmotionMetrics(network.architecture.classes)
         self.history: list[dict[str, float | None]] = []
         self.losses: list[Tensor] = []  # of the epoch's batches
         self.finite = torch.ones((), dtype=torch.bool)  # whether all decisions of the epoch are numbers
 
+    def forward(self, features: Mapping[str, Tensor]) -> Decision:
+        """Feature set -> (B, D_s), standardised -> the decision for each of the B utterances."""
+        decision: Decision = self.network(features)
+        return decision
+
+    def node_groups(self) -> Nodes:
+        """The network's nodes, for PNAO."""
+        return self.network.node_groups().under("network")
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        """``x`` added up over all ranks; every rank must take part."""
+        return x if self.trainer.world_size == 1 else cast(Tensor, self.all_gather(x)).sum(dim=0)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
         losses = torch.stack(task_losses(self.network(batch.features), batch, self.loss))
         known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
-        share, present = share_of_labels(known, self.trainer.world_size)
+        share, present = share_of_labels(known, self._over_ranks(known), self.trainer.world_size)
         total: Tensor = self.weighting(*(losses * share), present)
         self.losses.append(total.detach())
         return total
@@ -121,10 +130,13 @@ class EmotionModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's score, and refuse to go on from a loss that is no number."""
+        if self.trainer.sanity_checking:
+            self.metrics.reset()
+            return
         scores = self.metrics.scores()
         self.metrics.reset()
-        losses = sum_over_ranks(torch.stack(self.losses)) / self.trainer.world_size
-        finite = not sum_over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
+        losses = self._over_ranks(torch.stack(self.losses)) / self.trainer.world_size
+        finite = not self._over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
         self.log(SCORE, scores.monitored)
         self.history.append({"loss": float(losses.mean()), **scores._asdict()})
@@ -152,14 +164,5 @@ class EmotionModule(L.LightningModule):
             {"params": list(self.weighting.parameters()), "weight_decay": 0.0},
         ]
         optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        self._carry_moments(optimiser)
-        factor = schedule_factor(settings.schedule, settings.epochs, self.rewind_epoch)
+        factor = schedule_factor(settings.schedule, settings.epochs)
         return [optimiser], [torch.optim.lr_scheduler.LambdaLR(optimiser, factor)]
-
-    def _carry_moments(self, optimiser: torch.optim.Optimizer) -> None:
-        """Start from the moments handed over, ``KIND/NAME`` -> tensor, if there are any."""
-        parameters = dict(self.network.named_parameters())
-        for key, tensor in self.moments.items():
-            kind, _, name = key.partition("/")
-            parameter = parameters[name]
-            optimiser.state[parameter][kind] = tensor.to(parameter.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.decoder import JointDecoder
 from mer_lightning.model.gathering import hidden_layers
-from mer_lightning.model.groups import NodeGroup
+from mer_lightning.pnao.nodes import Nodes
 
 
 class TransformerNetwork(EmotionNetwork):
@@ -54,13 +54,13 @@ class TransformerNetwork(EmotionNetwork):
             branch_valences=torch.stack([v for _, v in heads], dim=1),
         )
 
-    def node_groups(self) -> tuple[NodeGroup, ...]:
+    def node_groups(self) -> Nodes:
         """None: the residual stream ties all layers, and PNAO is not defined on it."""
-        return ()
+        return Nodes({}, {})
 
     def macs(self) -> int:
         """The layers of the transformer work on every one of the S tokens."""
-        a, s = self.architecture, len(self.names)
+        a, s = self.built_as, len(self.names)
         once = sum(
             m.in_features * m.out_features
             for part in (*self.encoders, *self.unimodal, self.multimodal)

@@ -1,7 +1,23 @@
-"""PNAO: pruning-based network architecture optimization (Algorithm 1, Eq. 10 and 11)."""
+"""PNAO: pruning-based network architecture optimization, as a callback for any LightningModule.
 
-from mer_lightning.pnao.compact import compact
-from mer_lightning.pnao.importance import node_importance
+A library of its own: it needs torch, lightning and safetensors, and nothing of the rest of the package.
+"""
+
+from mer_lightning.pnao.callback import PNAO
+from mer_lightning.pnao.compact import compact, fit_widths
+from mer_lightning.pnao.importance import node_importance, weight_importance
+from mer_lightning.pnao.layers import NodesError
 from mer_lightning.pnao.masks import global_masks
+from mer_lightning.pnao.nodes import Nodes, chain
 
-__all__ = ["compact", "global_masks", "node_importance"]
+__all__ = [
+    "PNAO",
+    "Nodes",
+    "NodesError",
+    "chain",
+    "compact",
+    "fit_widths",
+    "global_masks",
+    "node_importance",
+    "weight_importance",
+]

@@ -1,34 +1,241 @@
-"""The callback of PNAO: the sparse training of Algorithm 1, line 1."""
+"""PNAO as a Lightning callback: Algorithm 1 on any LightningModule, a fit a round."""
 
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import lightning as L
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from mer_lightning.model.base import prunable_weights
-from mer_lightning.model.losses import add_l1_subgradient
-from mer_lightning.model.module import EmotionModule
+from mer_lightning.pnao.checks import check_fit, check_values
+from mer_lightning.pnao.compact import check_masks, fit_widths, narrow, prunable_parameters
+from mer_lightning.pnao.early_stop import EarlyStopPoint
+from mer_lightning.pnao.importance import weight_importance, weights_of
+from mer_lightning.pnao.masks import Guarded, Masks
+from mer_lightning.pnao.nodes import Nodes, declared, widths
+from mer_lightning.pnao.optimizers import (
+    State,
+    add_l1_subgradient,
+    gradient_scale,
+    narrowed,
+    put_back,
+    rewind,
+)
+from mer_lightning.pnao.probe import Probe, check_declaration, difference, macs
+from mer_lightning.pnao.rule import Rule
+from mer_lightning.pnao.store import Round, RoundStore, load_state, random_states, set_random_states
+
+Criterion = Callable[[L.LightningModule, Nodes, L.Trainer], dict[str, Tensor]]
+MaskRule = Callable[[Mapping[str, Tensor], int], Masks]
 
 
-class SparseTraining(L.Callback):
-    """Adds the sparse term of Eq. 8 to the gradients of every step.
+class PNAO(L.Callback):
+    """Structured pruning in rounds, with learning-rate rewinding (Algorithm 1, Eq. 10 and 11).
 
-    It schedules and delegates; nodes are removed between fits, never inside one, because the
-    optimiser would keep the dead ones.
+    ::
+
+        pnao = PNAO(chain("net.0", "net.2", "net.4"), rate=0.05, rounds=10, dirpath="out")
+        for number in pnao.rounds(module):
+            L.Trainer(max_epochs=30, callbacks=[pnao]).fit(module, data)
+
+    Args:
+        nodes: which nodes there are; None: the module's own ``node_groups()``.
+        rate: k of Eq. 11, the NAOR, in [0, 1).
+        rounds: N, rounds of pruning after round 0.
+        alpha: weight of the sparse term of Eq. 8, at each step; 0: none.
+        monitor, mode: the logged metric whose best epoch is the early-stop point; of equals the first.
+        criterion: (module, nodes, trainer) -> {group: (width,) importance}; None: Eq. 10.
+        masks: (importances, number of the round to come) -> {group: (width,) bool}; None: Eq. 11 on ``scale``
+            with the guards. A rule given here has no guards.
+        scale: ``none`` (Eq. 11 to the letter) or ``layer`` (each group's importance divided by its mean).
+        keep: the share of the prunable parameters left after the last round, approached cubically over the
+            rounds; None: by ``rate``.
+        min_width, max_share: guards: the smallest width of a group, the largest share of it one round takes.
+        rewind_epoch: where the schedule of every round but the first begins.
+        optimizer: ``reset``, or ``carry``: the kept nodes' state goes on.
+        dirpath: where the rounds are kept, and gone on from; None: in memory.
+
+    ``history`` has one dict a finished round: ``round``, ``score``, ``parameters``, ``macs``, ``widths``,
+    ``density`` (width by that of round 0), ``difference`` (masked against narrow), ``notes``.
     """
 
-    def __init__(self, alpha: float) -> None:
-        self.alpha = alpha
-        self.weights: list[nn.Parameter] = []
+    def __init__(
+        self,
+        nodes: Nodes | None = None,
+        *,
+        rate: float = 0.05,
+        rounds: int = 10,
+        alpha: float = 0.0,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        criterion: Criterion | None = None,
+        masks: MaskRule | None = None,
+        scale: str = "none",
+        keep: float | None = None,
+        min_width: int = 1,
+        max_share: float = 1.0,
+        rewind_epoch: int = 0,
+        optimizer: str = "reset",
+        dirpath: str | Path | None = None,
+    ) -> None:
+        check_values(
+            rounds=(rounds, rounds >= 0),
+            alpha=(alpha, alpha >= 0),
+            mode=(mode, mode in ("min", "max")),
+            rewind_epoch=(rewind_epoch, rewind_epoch >= 0),
+            optimizer=(optimizer, optimizer in ("reset", "carry")),
+        )
+        self.declared, self.last, self.alpha, self.rewind_epoch = nodes, rounds, alpha, rewind_epoch
+        self.criterion, self.masks = criterion or weight_importance, masks
+        self.rule = Rule(rate, rounds, scale, keep, min_width, max_share)
+        self.best_of = monitor, mode, optimizer == "carry"
+        self.store = RoundStore(None if dirpath is None else Path(dirpath))
+        self.history: list[dict[str, Any]] = []
+        self.number: int | None = None  # of the round that waits for its fit
+        self.nodes = Nodes({}, {})
+        self.following: dict[str, Any] = {}  # what the round before said of this one
+        self.carried: State = {}
+
+    def rounds(self, module: L.LightningModule) -> Iterator[int]:
+        """Algorithm 1: the numbers of the rounds still to train; one ``Trainer.fit`` in each turn.
+
+        Goes on from the last whole round in ``dirpath``. After the last turn the module is that of the last
+        round, at its early-stop point.
+        """
+        self.nodes = declared(module, self.declared)
+        widths(module, self.nodes)  # refuse what does not fit before anything is trained
+        self.store.latest = None
+        self.history = self.store.records()
+        if self.history:
+            set_random_states(self.restore(module, len(self.history) - 1).random)
+        for number in range(len(self.history), self.last + 1):
+            if number:
+                self.prune(module, number)  # line 4
+            self.number = number
+            yield number  # lines 1, 2 and 5: sparse training to the early-stop point; line 3 at its end
+            if not self.store.done(number):
+                raise RuntimeError(f"round {number} was not trained: call Trainer.fit with this callback")
+            self.history = self.history if self.store.path is None else self.store.records()
+        self.number = None
+
+    def restore(self, module: L.LightningModule, number: int) -> Round:
+        """Bring ``module`` to the early-stop point of a finished round."""
+        saved = self.store.read(number)
+        fit_widths(module, saved.module, self.nodes)
+        load_state(module, saved.module)
+        return saved
+
+    def prune(self, module: L.LightningModule, number: int) -> None:
+        """Line 4: from the round before to ``number``: its early-stop point, without the masked nodes."""
+        saved = self.restore(module, number - 1)
+        if self.nodes.groups and not saved.masks:
+            raise ValueError(f"round {number - 1} was trained as the last one: it left no masks to go on by")
+        self.carried = narrowed(saved.optimizer, module, self.nodes, saved.masks)
+        self.following = saved.following
+        narrow(module, self.nodes, saved.masks)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse what cannot go together with rounds."""
+        if stage == "fit":
+            check_fit(self, trainer, pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find the weights of this round's network."""
-        self.weights = prunable_weights(cast(EmotionModule, pl_module).network)
+        """A fresh early-stop point; the optimizer is fresh, or goes on from the state that was carried."""
+        self.best = EarlyStopPoint(*self.best_of)
+        self.weights = [w for ws in weights_of(pl_module, self.nodes).values() for w in ws]
+        put_back(self.carried, pl_module, trainer.optimizers[0])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Line 5: the schedule goes back. Before the first round the declaration is tried."""
+        if self.number:
+            rewind(trainer, self.rewind_epoch)
+        elif self.nodes.groups:
+            check_declaration(pl_module, self.nodes, Probe(trainer, pl_module))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """After backward, before clipping."""
+        """Line 1: the sparse term, after backward and before clipping, scaled as the gradients are."""
         if self.alpha > 0:
-            add_l1_subgradient(self.weights, self.alpha)
+            add_l1_subgradient(self.weights, self.alpha * gradient_scale(trainer, optimizer))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Line 2: keep the best epoch so far."""
+        if not trainer.sanity_checking:
+            self.best.look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The same where there is no validation."""
+        if not trainer.enable_validation:
+            self.best.look(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Back to the early-stop point; line 3: learn the masks of the next round; keep all of it."""
+        number, best = self.number, self.best
+        assert number is not None  # noqa: S101  (setup has seen to that)
+        best.go_back(pl_module)
+        probe = Probe(trainer, pl_module)
+        record = trainer.strategy.broadcast(self.describe(pl_module, probe))
+        self.history.append(record)
+        masks, following = self.learn(trainer, pl_module, probe) if number < self.last else ({}, {})
+        masks = trainer.strategy.broadcast(masks)  # rank 0's
+        if trainer.is_global_zero or self.store.path is None:
+            content = Round(record, best.weights, masks, best.state, random_states(), following)
+            self.store.write(number, content, lambda folder: self.extend(folder, trainer, pl_module))
+        trainer.strategy.barrier()
+        log_round(trainer, record)
+        self.number = None
+
+    def learn(
+        self, trainer: L.Trainer, module: L.LightningModule, probe: Probe
+    ) -> tuple[Masks, dict[str, Any]]:
+        """Line 3: importance and masks of the next round, and what comes of them."""
+        importances = self.criterion(module, self.nodes, trainer)
+        number, full = len(self.history), self.history[0]["prunable"]
+        if self.masks is None:
+            masks, notes = self.rule(importances, number, module, self.nodes, full)
+        else:
+            masks, notes = Guarded(self.masks(importances, number), [])
+        check_masks(module, self.nodes, masks)
+        return masks, {"difference": difference(module, self.nodes, masks, probe), "notes": notes}
+
+    def describe(self, module: L.LightningModule, probe: Probe) -> dict[str, Any]:
+        """The round's entry in ``history``."""
+        here = widths(module, self.nodes)
+        first = self.history[0]["widths"] if self.history else here
+        return {
+            "round": self.number,
+            "score": self.best.score,
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "prunable": prunable_parameters(module, self.nodes, here),
+            "macs": macs(module, probe),
+            "widths": here,
+            "density": {group: width / max(1, first[group]) for group, width in here.items()},
+            "difference": self.following.get("difference", 0.0),
+            "notes": self.following.get("notes", []),
+        }
+
+    def extend(self, folder: Path, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """For subclasses: add files to a round's folder before it takes its name."""
+
+    @staticmethod
+    def load(
+        module: L.LightningModule,
+        dirpath: str | Path,
+        round: int | None = None,  # noqa: A002
+        nodes: Nodes | None = None,
+    ) -> L.LightningModule:
+        """``module``, narrowed, with the weights of a finished round; None: the last whole one."""
+        pnao = PNAO(nodes, dirpath=dirpath)
+        pnao.nodes = declared(module, nodes)
+        pnao.restore(module, pnao.store.count() - 1 if round is None else round)
+        return module
+
+
+def log_round(trainer: L.Trainer, record: Mapping[str, Any]) -> None:
+    """Tell the Trainer's loggers the round's sizes, with the round as the step."""
+    numbers = {f"pnao/{key}": record[key] for key in ("score", "parameters", "macs", "difference")}
+    numbers |= {f"pnao/width/{group}": width for group, width in record["widths"].items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(numbers, step=record["round"])

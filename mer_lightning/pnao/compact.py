@@ -1,97 +1,157 @@
-"""Physical removal: a masked network becomes a narrower one with the same outputs."""
+"""Physical removal: a masked module becomes a narrower one with the same outputs."""
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mer_lightning.model.base import EmotionNetwork
-from mer_lightning.model.build import sketched, with_weights
-from mer_lightning.model.groups import NodeGroup
+from mer_lightning.pnao.layers import Axes, NodesError, axes, replace, resize
+from mer_lightning.pnao.nodes import Nodes, block, declared, widths
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Kept(NamedTuple):
-    """Of one linear layer: the indices of the rows and columns that stay; None means all."""
+    """Of one layer: the indices of the nodes and of the inputs that stay; None means all."""
 
-    rows: Tensor | None
-    columns: Tensor | None
+    nodes: Tensor | None
+    inputs: Tensor | None
 
 
-def kept_indices(
-    groups: tuple[NodeGroup, ...], masks: Mapping[str, Tensor], columns: Mapping[str, int]
-) -> dict[str, Kept]:
-    """What stays of each layer that a group touches.
+def kept_in(nodes: Nodes, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
+    """What stays of each layer that the nodes touch.
 
     Args:
-        groups: the network's declared groups.
         masks: group -> (width,) bool.
-        columns: layer -> number of its input columns now.
     """
-    rows: dict[str, Tensor] = {}
-    column_masks: dict[str, Tensor] = {}
-    for group in groups:
-        mask = masks[group.name].cpu()
-        for layer in group.producers:
-            rows[layer] = mask.nonzero().squeeze(1)
-        for consumer in group.consumers:
-            reads = column_masks.setdefault(
-                consumer.layer, torch.ones(columns[consumer.layer], dtype=torch.bool)
-            )
-            reads[consumer.offset : consumer.offset + group.width] = mask
-    kept_columns = {layer: mask.nonzero().squeeze(1) for layer, mask in column_masks.items()}
-    return {layer: Kept(rows.get(layer), kept_columns.get(layer)) for layer in sorted({*rows, *kept_columns})}
+    here = {group: mask.cpu() for group, mask in masks.items()}
+    rows = {name: here[group] for group, names in nodes.writes.items() for name in names}
+    columns = {name: torch.cat([_mask(s, here) for s in sources]) for name, sources in nodes.reads.items()}
+    return {name: Kept(_index(rows.get(name)), _index(columns.get(name))) for name in {**rows, **columns}}
 
 
-def take(tensor: Tensor, kept: Kept) -> Tensor:
-    """A copy of the kept rows, and of a matrix the kept columns, of a layer's weight, bias or their moments.
+def _mask(source: str | int | tuple[str, int], masks: Mapping[str, Tensor]) -> Tensor:
+    group, count = block(source)
+    return masks[group].repeat_interleave(count) if group else torch.ones(count, dtype=torch.bool)
+
+
+def _index(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None or bool(mask.all()) else mask.nonzero().squeeze(1)
+
+
+def take(tensor: Tensor, axes: Axes, kept: Kept) -> Tensor:
+    """A copy of what stays of a layer's tensor, or of the optimizer's state for it.
 
     A scalar (Adam's count of steps) is kept as it is.
     """
     part = tensor
-    if kept.rows is not None and tensor.ndim > 0:
-        part = part.index_select(0, kept.rows.to(tensor.device))
-    if kept.columns is not None and tensor.ndim == 2:
-        part = part.index_select(1, kept.columns.to(tensor.device))
+    for axis, index in ((axes.nodes, kept.nodes), (axes.inputs, kept.inputs)):
+        if axis is not None and index is not None and tensor.ndim > axis:
+            part = part.index_select(axis, index.to(tensor.device))
     return tensor.clone() if part is tensor else part
 
 
-def kept_in(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
-    """``kept_indices`` of a network: layer -> what stays of it."""
-    groups = network.node_groups()
-    columns = {
-        c.layer: network.get_parameter(f"{c.layer}.weight").shape[1] for g in groups for c in g.consumers
-    }
-    return kept_indices(groups, masks, columns)
+@torch.no_grad()
+def narrow(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> None:
+    """Remove the masked nodes in place: fresh, smaller parameters, and the layers' own sizes with them.
+
+    Between fits only: an optimizer would keep the parameters that are replaced.
+    """
+    for name, kept in kept_in(nodes, masks).items():
+        layer = module.get_submodule(name)
+        for tensor, its_axes in axes(layer).items():
+            replace(layer, tensor, take(getattr(layer, tensor).detach(), its_axes, kept))
+        resize(layer, *(None if index is None else len(index) for index in kept))
 
 
-def compact(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> EmotionNetwork:
-    """A narrower network without the masked nodes: same outputs as the masked one, to 1e-6.
+def compact(module: M, masks: Mapping[str, Tensor], nodes: Nodes | None = None) -> M:
+    """A narrower copy without the masked nodes: same outputs as the masked module.
 
     Args:
-        network: left as it is.
-        masks: node group -> (width,) bool, True where the node stays.
+        module: left as it is.
+        masks: group -> (width,) bool, True where the node stays.
+        nodes: None: the module's own ``node_groups()``.
+
+    Raises:
+        NodesError: the nodes do not fit the module, or the masks not the nodes.
+
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> compact(net, {"0": torch.tensor([True, False, True, False])}, chain("0", "2"))[2]
+    Linear(in_features=2, out_features=2, bias=True)
     """
-    kept = kept_in(network, masks)
-    widths = {name: int(mask.sum()) for name, mask in masks.items()}
-    everything = Kept(None, None)
-    state = {
-        name: take(tensor, kept.get(name.rpartition(".")[0], everything))
-        for name, tensor in network.state_dict().items()
+    nodes = declared(module, nodes)
+    check_masks(module, nodes, masks)
+    narrower = copy.deepcopy(module)
+    narrow(narrower, nodes, masks)
+    return narrower
+
+
+def check_masks(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> None:
+    """NodesError unless there is a mask of the right kind and size for each group."""
+    for group, count in widths(module, nodes).items():
+        mask = masks.get(group)
+        if mask is None or mask.dtype != torch.bool or mask.shape != (count,):
+            found = "none" if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
+            raise NodesError(f"group {group!r}: expected a bool mask of shape ({count},), found {found}")
+    if unknown := sorted(set(masks) - set(nodes.writes)):
+        raise NodesError(f"a mask for {unknown[0]!r}, which is no group")
+
+
+def masked_state(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The module's state with the masked nodes at zero: weights, biases, and the columns that read them."""
+    state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    for name, kept in kept_in(nodes, masks).items():
+        layer = module.get_submodule(name)
+        for tensor, its_axes in axes(layer).items():
+            for axis, index in ((its_axes.nodes, kept.nodes), (its_axes.inputs, kept.inputs)):
+                if axis is not None and index is not None and not tensor.startswith("running_"):
+                    value = state[f"{name}.{tensor}"]
+                    gone = torch.ones(value.shape[axis], dtype=torch.bool, device=value.device)
+                    gone[index.to(value.device)] = False
+                    value.index_fill_(axis, gone.nonzero().squeeze(1), 0)
+    return state
+
+
+def fit_widths(module: nn.Module, state: Mapping[str, Tensor], nodes: Nodes | None = None) -> None:
+    """Narrow ``module`` to the widths of a saved state, so that it can be loaded.
+
+    For a module's ``on_load_checkpoint``: Lightning calls it before it loads the weights.
+
+    Args:
+        state: a state dict, such as ``checkpoint["state_dict"]``.
+
+    Raises:
+        NodesError: the state is wider than the module, or lacks a layer.
+    """
+    nodes = declared(module, nodes)
+    masks = {}
+    for group, count in widths(module, nodes).items():
+        name = nodes.writes[group][0]
+        axis = axes(module.get_submodule(name))["weight"].nodes or 0
+        saved = state.get(f"{name}.weight")
+        if saved is None or saved.shape[axis] > count:
+            raise NodesError(f"layer {name!r}: the saved state has no weight of at most {count} nodes for it")
+        masks[group] = torch.arange(count) < saved.shape[axis]
+    narrow(module, nodes, masks)
+
+
+def prunable_parameters(module: nn.Module, nodes: Nodes, widths: Mapping[str, int]) -> int:
+    """Parameters of all layers that the nodes touch, if the groups had these ``widths``."""
+    rows = {name: widths[group] for group, names in nodes.writes.items() for name in names}
+    columns = {
+        name: sum(widths[group] * k if group else k for group, k in map(block, sources))
+        for name, sources in nodes.reads.items()
     }
-    narrow = with_weights(sketched(replace(network.architecture, widths=widths)), state)
-    return narrow.train(network.training)
-
-
-@torch.no_grad()
-def masked(network: EmotionNetwork, masks: Mapping[str, Tensor]) -> EmotionNetwork:
-    """A copy of full width in which the masked nodes' weights and biases are zero."""
-    network = copy.deepcopy(network)
-    for group in network.node_groups():
-        gone = ~masks[group.name]
-        for producer in group.producers:
-            network.get_parameter(f"{producer}.weight")[gone] = 0
-            network.get_parameter(f"{producer}.bias")[gone] = 0
-    return network
+    total = 0
+    for name in {**rows, **columns}:
+        layer = module.get_submodule(name)
+        for tensor, (row, column) in axes(layer).items():
+            if tensor in dict(layer.named_parameters(recurse=False)):
+                sizes = list(getattr(layer, tensor).shape)
+                for axis, size in ((row, rows.get(name)), (column, columns.get(name))):
+                    if axis is not None and size is not None:
+                        sizes[axis] = size
+                total += torch.Size(sizes).numel()
+    return total

@@ -1,85 +1,123 @@
-"""Which nodes stay: Eq. 11, its guards, and the controls that remove as many nodes in another way.
+"""Which nodes stay: Eq. 11, its guards, a schedule by target, and masks that controls are made of.
 
 Pure functions of importances and numbers; a mask is True where the node stays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+Importances = Mapping[str, Tensor]  # group -> (width,), each >= 0
+Masks = dict[str, Tensor]  # group -> (width,) bool
 
-def global_masks(importances: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
-    """Eq. 11: node j of layer l stays where ``g(l, j) >= k * max(g)``, the max over all layers.
+
+def global_masks(importances: Importances, rate: float) -> Masks:
+    """Eq. 11: node j of group l stays where ``g(l, j) >= k * max(g)``, the max over all groups.
 
     Args:
-        importances: layer -> (width,), each >= 0.
+        importances: group -> (width,), each >= 0.
         rate: k, the NAOR, in [0, 1); 0 keeps every node.
 
-    Returns:
-        layer -> (width,) bool mask.
+    >>> global_masks({"a": torch.tensor([1.0, 0.1]), "b": torch.tensor([0.4])}, rate=0.3)
+    {'a': tensor([ True, False]), 'b': tensor([True])}
     """
     highest = max((float(g.max()) for g in importances.values() if g.numel()), default=0.0)
-    return {layer: g >= rate * highest for layer, g in importances.items()}
+    return {group: g >= rate * highest for group, g in importances.items()}
 
 
-def strongest(importance: Tensor, keep: int) -> Tensor:
-    """Mask of the ``keep`` most important of a layer's nodes; ties go to the lower index."""
+def top_k(importance: Tensor, keep: int) -> Tensor:
+    """Mask of the ``keep`` most important of a group's nodes; ties go to the lower index."""
     order = torch.argsort(importance, descending=True, stable=True)
     mask = torch.zeros_like(importance, dtype=torch.bool)
     mask[order[:keep]] = True
     return mask
 
 
-def quota_masks(importances: Mapping[str, Tensor], keep: Mapping[str, int]) -> dict[str, Tensor]:
-    """Masks that leave ``keep[layer]`` nodes in each layer, the most important ones."""
-    return {layer: strongest(g, keep[layer]) for layer, g in importances.items()}
+def top_k_masks(importances: Importances, keep: Mapping[str, int]) -> Masks:
+    """Masks that leave the ``keep[group]`` most important nodes of each group."""
+    return {group: top_k(g, keep[group]) for group, g in importances.items()}
 
 
-def random_masks(importances: Mapping[str, Tensor], keep: Mapping[str, int], seed: int) -> dict[str, Tensor]:
-    """Masks that leave ``keep[layer]`` nodes in each layer, drawn at random."""
+def random_masks(importances: Importances, keep: Mapping[str, int], seed: int) -> Masks:
+    """Masks that leave ``keep[group]`` nodes of each group, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        layer: strongest(torch.rand(len(g), generator=generator), keep[layer]).to(g.device)
-        for layer, g in importances.items()
+        group: top_k(torch.rand(len(g), generator=generator), keep[group]).to(g.device)
+        for group, g in importances.items()
+    }
+
+
+def shuffled_masks(masks: Mapping[str, Tensor], seed: int) -> Masks:
+    """The same masks permuted within each group: as many nodes, which ones left to chance."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        group: mask[torch.randperm(len(mask), generator=generator).to(mask.device)]
+        for group, mask in masks.items()
     }
 
 
 class Guarded(NamedTuple):
     """Masks after the guards, and what the guards did, a sentence each."""
 
-    masks: dict[str, Tensor]
+    masks: Masks
     notes: list[str]
 
 
 def guard_masks(
-    masks: Mapping[str, Tensor], importances: Mapping[str, Tensor], min_width: int, max_share: float
+    masks: Mapping[str, Tensor], importances: Importances, min_width: int, max_share: float
 ) -> Guarded:
     """Give back the most important of the nodes that ``masks`` takes too many of.
 
-    No layer gets narrower than ``min_width`` (or than it is), or loses more than ``max_share`` of its
-    nodes at once.
+    No group gets narrower than ``min_width`` (or than it is), or loses more than ``max_share`` of its
+    nodes at once. A group of which no node is left (``min_width=0`` admits it) is named.
     """
     guarded, notes = {}, []
-    for layer, mask in masks.items():
+    for group, mask in masks.items():
         width, kept = len(mask), int(mask.sum())
         floor = max(min(min_width, width), width - int(max_share * width))
-        guarded[layer] = mask
+        guarded[group] = mask
         if kept < floor:
-            guarded[layer] = strongest(importances[layer], floor)
-            notes.append(f"{layer}: Eq. 11 keeps {kept} of {width} nodes, the guard keeps {floor}")
+            guarded[group] = top_k(importances[group], floor)
+            notes.append(f"{group}: the rule keeps {kept} of {width} nodes, the guard keeps {floor}")
+        elif not kept:
+            notes.append(f"{group}: no node is left, it now passes on a constant")
     return Guarded(guarded, notes)
 
 
-def emptied_layers(masks: Mapping[str, Tensor]) -> list[str]:
-    """Sentences naming the layers of which no node is left, for the literal rule without guards."""
-    notes = []
-    for layer, mask in masks.items():
-        if not mask.any():
-            branch, _, feature_set = layer.partition("/encoder/")
-            what = (
-                f"the encoder of {feature_set!r} in branch {branch!r}" if feature_set else f"layer {layer!r}"
-            )
-            notes.append(f"{what} has no node left: it now passes on a constant")
-    return notes
+def even_groups(mask: Tensor, importance: Tensor, parts: int) -> Tensor:
+    """The mask with as many nodes kept in each of ``parts`` equal parts as in the one that keeps most.
+
+    What a GroupNorm of ``parts`` groups needs, whose groups must stay equally wide.
+    """
+    kept = int(mask.view(parts, -1).sum(dim=1).max())
+    return torch.cat([top_k(part, kept) for part in importance.view(parts, -1)])
+
+
+def share_left(keep: float, number: int, rounds: int) -> float:
+    """The share of the prunable parameters that round ``number`` of ``rounds`` is to have left.
+
+    From 1 in round 0 to ``keep`` in the last, cubically: ``keep + (1 - keep) (1 - number / rounds)^3`` (Zhu
+    and Gupta 2017).
+    """
+    return float(keep + (1 - keep) * (1 - number / rounds) ** 3)
+
+
+def target_masks(importances: Importances, budget: float, size: Callable[[Mapping[str, int]], int]) -> Masks:
+    """Keep the nodes of the highest importance over all groups, as many as fit into ``budget`` parameters.
+
+    Args:
+        size: group -> width, to the number of parameters; it grows with every width.
+
+    Returns:
+        The masks of the lowest threshold on importance that fits; all nodes if they do.
+    """
+    levels = torch.cat([g.detach().cpu().double() for g in importances.values()]).unique()  # type: ignore[no-untyped-call]  # ascending
+    low, high = 0, len(levels)  # of the thresholds ``levels[i]``, the first that fits
+    while low < high:
+        middle = (low + high) // 2
+        kept = {group: int((g.cpu().double() >= levels[middle]).sum()) for group, g in importances.items()}
+        low, high = (low, middle) if size(kept) <= budget else (middle + 1, high)
+    threshold = levels[min(low, len(levels) - 1)] if len(levels) else 0.0
+    return {group: g.double() >= threshold for group, g in importances.items()}

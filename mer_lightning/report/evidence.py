@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model.base import prunable_weights
 from mer_lightning.model.checkpoint import read_network
+from mer_lightning.pnao.importance import weights_of
 from mer_lightning.report.runs import FinishedRun, Floats, Ints
 from mer_lightning.results.decisions import mean_over_folds
 from mer_lightning.training.outcome import Predictions, read_predictions
@@ -53,4 +53,6 @@ def weight_values(run: FinishedRun, number: int) -> NDArray[np.float32]:
     """
     network = read_network(RunDirectory(run.path).round(0, number).network).network
     with torch.no_grad():
-        return torch.cat([w.flatten() for w in prunable_weights(network)]).numpy()
+        return torch.cat(
+            [w.flatten() for ws in weights_of(network, network.node_groups()).values() for w in ws]
+        ).numpy()

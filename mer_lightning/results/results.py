@@ -187,7 +187,7 @@ def round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
         "validation": summary.validation._asdict(),
         "by_fold": [scores._asdict() for scores in summary.by_fold],
         "test": {split: scores._asdict() for split, scores in summary.test.items()},
-        "compact_error": max(r.compact_error for r in records),
+        "compact_error": max(r.difference for r in records),
         "notes": [f"fold {r.fold}: {note}" for r in records for note in r.notes],
     }
 

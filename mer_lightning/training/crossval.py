@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
-from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import read_folds
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
@@ -30,7 +29,7 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.training.cores import cores
 from mer_lightning.training.devices import gpus, world
 from mer_lightning.training.ranks import Assignment, announce, announced
-from mer_lightning.training.rounds import round_seed, run_round
+from mer_lightning.training.rounds import train_round
 from mer_lightning.training.signals import leave_stopping_to_another, stop_if_asked
 
 
@@ -66,14 +65,6 @@ class Bench:
     def train(self, fold: int, number: int) -> None:
         """Round ``number`` on ``fold``."""
         config = self.config
-        data = FoldData(
-            self.corpus,
-            self.folds,
-            fold,
-            config.protocol,
-            config.trainer.batch_size,
-            round_seed(config.seed, fold, number),
-        )
         here = gpus(config.trainer.accelerator)
         device = fold % here if here else None
 
@@ -82,7 +73,7 @@ class Bench:
             self.tell(Epoch(fold, number, epoch, score))
 
         try:
-            run_round(config, self.run, data, fold, number, device, report)
+            train_round(config, self.run, self.corpus, self.folds, fold, device, report)
         except UserError as error:
             raise UserError(f"fold {fold}, round {number}: {error}") from error
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +13,8 @@ from torch import Tensor
 
 from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
 from mer_lightning.errors import reading
-from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.run_directory import RoundFolder
 from mer_lightning.model.base import EmotionNetwork
-from mer_lightning.model.checkpoint import Trained, write_network
 
 AGAIN = "delete that round's folder, and the same command trains it again"
 LARGEST_COUNT = 2**53
@@ -25,16 +24,20 @@ MEASURED = {"loss", "dis", "dim", "com"}  # of every epoch
 
 @dataclass(frozen=True)
 class Record:
-    """The numbers of one round on one fold."""
+    """The numbers of one round on one fold, as PNAO and ``FoldRounds`` describe it."""
 
     fold: int
     round: int
-    parameters: int
+    score: float  # of the early-stop point
+    parameters: int  # of the network
+    prunable: int  # of the layers that the nodes touch
     nodes: int
     macs: int  # multiply-accumulates for one utterance
+    widths: dict[str, int]  # group -> nodes
+    density: dict[str, float]  # group -> share of round 0's nodes
+    difference: float  # largest, between the outputs of the masked and the compact network
     epochs: int
     seconds: float
-    compact_error: float  # largest difference between masked and compact outputs, in double precision
     deltas: list[float]  # d1, d2 of Eq. 9 at the end
     notes: list[str]  # what guards did, what was emptied
     history: list[dict[str, float | None]]  # per epoch: loss, dis, dim, com
@@ -61,31 +64,15 @@ def predict_part(network: EmotionNetwork, data: FoldData, rows: NDArray[np.int64
     return Predictions(index, *(torch.cat(parts) for parts in zip(*decisions, strict=True)))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """All of it, as written to a round's folder."""
-
-    record: Record
-    trained: Trained
-    training_state: dict[str, Tensor]
-    held_out: Predictions
-    stopping: Predictions
-    test: Predictions
-
-    def write(self, folder: RoundFolder) -> None:
-        """The hashes last: a folder with hashes is whole."""
-        write_network(folder.network, self.trained)
-        save_file(self.training_state, folder.training)
-        for part in ("held_out", "stopping", "test"):
-            save_file(vars(getattr(self, part)), folder.predictions(part))
-        folder.record.write_text(json.dumps(asdict(self.record), indent=1), encoding="utf-8")
-        write_checksums(folder.checksums)
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write them as safetensors."""
+    save_file(vars(predictions), path)
 
 
 def read_record(folder: RoundFolder) -> Record:
     """The record of a finished round."""
     with reading(folder.record, AGAIN):
-        record = Record(**json.loads(folder.record.read_text(encoding="utf-8")))
+        record = Record(**json.loads(folder.record.read_text(encoding="utf-8"))["record"])
         _check_record(record, folder)
         return record
 
@@ -102,14 +89,14 @@ def _check_record(r: Record, folder: RoundFolder) -> None:
     """A ValueError unless all values are of the kinds they should be, and the record is of its folder."""
     if (folder.path.parent.name, folder.path.name) != (f"fold_{r.fold}", f"round_{r.round}"):
         raise ValueError(f"the record of fold {r.fold}, round {r.round}"[:LONGEST_REASON])
-    for name in ("parameters", "nodes", "macs", "epochs"):
-        count = getattr(r, name)
+    counts = {name: getattr(r, name) for name in ("parameters", "prunable", "nodes", "macs", "epochs")}
+    for name, count in (counts | r.widths).items():
         if type(count) is not int or not (name == "parameters") <= count < LARGEST_COUNT:
             raise ValueError(f"{name} is no count")
     history = [value for epoch in r.history for value in epoch.values() if value is not None]
-    for number in (r.seconds, r.compact_error, *r.deltas, *history):
+    for number in (r.seconds, r.score, r.difference, *r.deltas, *r.density.values(), *history):
         if not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError("seconds, compact_error, deltas or history hold what is no number")
+            raise ValueError("seconds, score, difference, deltas, density or history hold what is no number")
     if not all(isinstance(note, str) for note in r.notes) or not all(e.keys() >= MEASURED for e in r.history):
         raise ValueError("notes or history are not what they should be")
 
@@ -130,9 +117,3 @@ def _check(p: Predictions) -> None:
             raise ValueError(f"{name}: {tensor.dtype} {tuple(tensor.shape)}, expected numbers {shape}")
     if p.rows.dtype != torch.int64 or bool((p.rows < 0).any()):
         raise ValueError("rows: expected indices, 0 or above")
-
-
-def read_training_state(folder: RoundFolder) -> dict[str, Tensor]:
-    """What a finished round hands to the next one."""
-    with reading(folder.training, AGAIN):
-        return dict(load_file(folder.training))

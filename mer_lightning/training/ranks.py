@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 from lightning import Fabric
-from torch import Tensor
 
 from mer_lightning.config.groups import TrainerConfig
 from mer_lightning.config.schema import Config
@@ -44,13 +43,6 @@ _channel: dist.ProcessGroup | None = None  # for announcements; on the CPU, beca
 def rank() -> int:
     """This process's rank; 0 where it is alone."""
     return dist.get_rank() if _connected() else 0
-
-
-def sum_over_ranks(x: Tensor) -> Tensor:
-    """``x`` added up over all ranks, in place. Every rank must take part."""
-    if _connected():
-        dist.all_reduce(x)
-    return x
 
 
 def _connected() -> bool:

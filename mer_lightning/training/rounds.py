@@ -1,131 +1,118 @@
-"""Algorithm 1: one round of PNAO, from the network of the round before to the next one."""
+"""Algorithm 1 on one fold: PNAO's rounds, kept in the run directory with the record and the predictions."""
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.config.groups import PnaoConfig
 from mer_lightning.config.schema import Config
+from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.run_directory import RoundFolder, RunDirectory
-from mer_lightning.model.base import Architecture, EmotionNetwork, count_nodes, count_parameters
+from mer_lightning.model.base import Architecture, count_nodes, count_parameters
 from mer_lightning.model.build import build
-from mer_lightning.model.checkpoint import Trained, read_network
+from mer_lightning.model.checkpoint import Trained, write_network
 from mer_lightning.model.losses import UncertaintyWeighting
-from mer_lightning.model.module import EmotionModule
-from mer_lightning.pnao.callback import SparseTraining
-from mer_lightning.pnao.compact import compact, kept_in, masked, take
-from mer_lightning.pnao.importance import group_importances
-from mer_lightning.pnao.masks import (
-    Guarded,
-    emptied_layers,
-    global_masks,
-    guard_masks,
-    quota_masks,
-    random_masks,
-)
-from mer_lightning.training.fit import Moments, Progress, fit
-from mer_lightning.training.outcome import (
-    Outcome,
-    Record,
-    predict_part,
-    read_predictions,
-    read_training_state,
-)
+from mer_lightning.model.module import SCORE, EmotionModule
+from mer_lightning.pnao.callback import PNAO, MaskRule
+from mer_lightning.pnao.masks import Masks, random_masks, top_k_masks
+from mer_lightning.pnao.probe import Probe
+from mer_lightning.pnao.store import RoundStore
+from mer_lightning.training.fit import Progress, fit
+from mer_lightning.training.outcome import predict_part, read_predictions, read_record, write_predictions
 from mer_lightning.training.ranks import rank
 from mer_lightning.training.revision import revise_labels
 
 Report = Callable[[int, float], None]  # epoch, validation score
-PROBE = 64  # utterances on which the narrowed network is compared with the masked one
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a fit starts from: a network, the d of the loss, the optimiser's moments, and why so."""
-
-    network: EmotionNetwork
-    weighting: UncertaintyWeighting
-    moments: Moments
-    notes: list[str]
-    compact_error: float = 0.0
-
-
-def run_round(
+def train_round(
     config: Config,
     run: RunDirectory,
-    data: FoldData,
+    corpus: Corpus,
+    folds: NDArray[np.int64],
     fold: int,
-    number: int,
     device: int | None,
     report: Report,
-) -> None:
-    """Round ``number`` of Algorithm 1 on one fold, written to the run directory when it is whole.
+) -> int:
+    """Train the fold's next round into the run directory; of the processes that share a fit, rank 0 writes.
 
-    Of the processes that share a fit, rank 0 writes.
+    Returns:
+        The round's number.
     """
-    began = time.perf_counter()
-    L.seed_everything(round_seed(config.seed, fold, number), verbose=False)
-    start = start_of(config, run, data, fold, number)
-    rewind = config.pnao.rewind_epoch if number else 0
-    module = EmotionModule(start.network, start.weighting, config.loss, config.trainer, rewind, start.moments)
-    epochs, sparse = config.trainer.epochs - rewind, SparseTraining(config.loss.alpha)
-    carry = config.pnao.optimiser == "carry"
+    pnao = FoldRounds(config, run, fold)
+    L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
+    module = new_module(config, corpus)
+    number = next(pnao.rounds(module))
+    seed = round_seed(config.seed, fold, number)
+    if number:
+        L.seed_everything(seed, verbose=False)
+    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed)
+    if number and config.revision.rounds:
+        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
+        module = new_module(config, corpus)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-        fit(module, data, epochs, device, [sparse])
-        return
-    with new_folder(run.round(fold, number).path) as folder:
-        moments = fit(module, data, epochs, device, [sparse, Progress(report)], carry)
-        network = module.network.cpu().float().eval()  # decisions are in single precision, as when loaded
-        Outcome(
-            record_of(module, start, fold, number, time.perf_counter() - began),
-            Trained(network, data.standardisation),
-            {"log_deltas": start.weighting.log_deltas.detach().cpu()} | moments,
-            held_out=predict_part(network, data, data.held_out_rows),
-            stopping=predict_part(network, data, data.stopping_rows),
-            test=predict_part(network, data, data.test_rows),
-        ).write(RoundFolder(folder))
+    fit(module, data, device, [pnao, Progress(report)])
+    return number
 
 
-def record_of(module: EmotionModule, start: Start, fold: int, number: int, seconds: float) -> Record:
-    """The numbers of a round that is trained; ``seconds`` it took."""
-    network = module.network
-    return Record(
-        fold=fold,
-        round=number,
-        parameters=count_parameters(network),
-        nodes=count_nodes(network),
-        macs=network.macs(),
-        epochs=len(module.history),
-        seconds=seconds,
-        compact_error=start.compact_error,
-        deltas=start.weighting.deltas.tolist(),
-        notes=start.notes,
-        history=module.history,
-    )
+class FoldRounds(PNAO):
+    """PNAO on one fold, as configured, with the run directory for its store."""
+
+    def __init__(self, config: Config, run: RunDirectory, fold: int) -> None:
+        pnao, guarded = config.pnao, config.pnao.guard == "on"
+        super().__init__(
+            rate=0.0 if config.revision.rounds else pnao.rate,
+            rounds=config.last_round,
+            alpha=config.loss.alpha,
+            monitor=SCORE,
+            mode="max",
+            masks=None if pnao.control == "none" else control_masks(config, fold),
+            min_width=pnao.min_width if guarded else 0,
+            max_share=pnao.max_share if guarded else 1.0,
+            rewind_epoch=pnao.rewind_epoch,
+            optimizer=pnao.optimiser,
+        )
+        self.store = RoundStore(run.fold(fold), new_folder, verify=False)  # the run looks for damage once
+        self.fold = fold
+        self.began = time.perf_counter()
+
+    def describe(self, module: L.LightningModule, probe: Probe) -> dict[str, Any]:
+        """Beside PNAO's own entries those of ``outcome.Record``."""
+        trained = cast(EmotionModule, module)
+        return super().describe(module, probe) | {
+            "fold": self.fold,
+            "parameters": count_parameters(trained.network),
+            "nodes": count_nodes(trained.network),
+            "macs": trained.network.macs(),
+            "epochs": len(trained.history),
+            "seconds": time.perf_counter() - self.began,
+            "deltas": trained.weighting.deltas.tolist(),
+            "history": trained.history,
+        }
+
+    def extend(self, folder: Path, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Add the network alone, and its predictions, in single precision as when it is loaded."""
+        network = copy.deepcopy(cast(EmotionModule, module).network).cpu().float().eval()
+        data = cast(FoldData, trainer.datamodule)  # type: ignore[attr-defined]
+        files = RoundFolder(folder)
+        write_network(files.network, Trained(network, data.standardisation))
+        parts = {"held_out": data.held_out_rows, "stopping": data.stopping_rows, "test": data.test_rows}
+        for part, rows in parts.items():
+            write_predictions(files.predictions(part), predict_part(network, data, rows))
 
 
-def start_of(config: Config, run: RunDirectory, data: FoldData, fold: int, number: int) -> Start:
-    """The full network in round 0 or for labels revised in ``data``; else the round before's, pruned."""
-    if number and not config.revision.rounds:
-        return pruned(config, run, data, fold, number)
-    if number:
-        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
-    return initial(config, data)
-
-
-def initial(config: Config, data: FoldData) -> Start:
-    """Line 1: the full network before its first training."""
-    corpus, n, f = data.corpus, config.network, config.fusion
-    dimensions = corpus.dimensions
+def new_module(config: Config, corpus: Corpus) -> EmotionModule:
+    """The full network before its first training, with what it is trained by."""
+    n, f, dimensions = config.network, config.fusion, corpus.dimensions
     architecture = Architecture(
         levels={name: dimensions[name] for name in corpus.levels},
         shared={name: dimensions[name] for name in corpus.shared},
@@ -139,67 +126,27 @@ def initial(config: Config, data: FoldData) -> Start:
         fusion=f.kind,
         fusion_weights=tuple(f.weights),
     )
-    return Start(build(architecture), UncertaintyWeighting(config.loss.weighting), {}, [])
-
-
-def pruned(config: Config, run: RunDirectory, data: FoldData, fold: int, number: int) -> Start:
-    """Lines 3 and 4: learn the mask on the round before, and remove its nodes."""
-    previous = run.round(fold, number - 1)
-    network = read_network(previous.network).network
-    masks, notes = learn_masks(network, config, fold, number)
-    narrow = compact(network, masks)
-    state = read_training_state(previous)
     weighting = UncertaintyWeighting(config.loss.weighting)
-    weighting.log_deltas = torch.nn.Parameter(state.pop("log_deltas"))
-    kept = kept_in(network, masks)
-    moments = {
-        key: take(tensor, kept[layer])
-        if (layer := key.partition("/")[2].rpartition(".")[0]) in kept
-        else tensor
-        for key, tensor in state.items()
-    }
-    probe = data.table(torch.device("cpu"))[torch.from_numpy(data.stopping_rows[:PROBE])].features
-    return Start(narrow, weighting, moments, notes, difference(masked(network, masks), narrow, probe))
+    return EmotionModule(build(architecture), weighting, config.loss, config.trainer)
 
 
-def learn_masks(network: EmotionNetwork, config: Config, fold: int, number: int) -> Guarded:
-    """Line 3: Eq. 10 and 11 with their guards, or a control's masks."""
-    pnao = config.pnao
-    importances = group_importances(network)
-    if pnao.control != "none":
-        keep = reference_widths(pnao, network, fold, number)
-        if pnao.control == "one_shot":
-            return Guarded(quota_masks(importances, keep), [])
-        return Guarded(random_masks(importances, keep, round_seed(config.seed, fold, number)), [])
-    masks = global_masks(importances, pnao.rate)
-    if pnao.guard == "none":
-        return Guarded(masks, emptied_layers(masks))
-    return guard_masks(masks, importances, pnao.min_width, pnao.max_share)
+def control_masks(config: Config, fold: int) -> MaskRule:
+    """The masks of a control: the widths of the PNAO run that it matches, reached in another way.
 
+    ``random`` has those of the same round, ``one_shot`` those of the round which that run chose.
+    """
+    reference = RunDirectory(Path(str(config.pnao.like)))
 
-def reference_widths(pnao: PnaoConfig, network: EmotionNetwork, fold: int, number: int) -> dict[str, int]:
-    """Widths of the PNAO run that a control matches: ``random`` after the same round, ``one_shot`` of
-    the round which that run chose."""
-    reference = RunDirectory(Path(str(pnao.like)))
-    if pnao.control == "one_shot":
-        number = reference.best_round()
-    widths = read_network(reference.round(fold, number).network).network.node_groups()
-    return {group.name: group.width for group in widths}
+    def masks(importances: Mapping[str, Tensor], number: int) -> Masks:
+        one_shot = config.pnao.control == "one_shot"
+        keep = read_record(reference.round(fold, reference.best_round() if one_shot else number)).widths
+        if one_shot:
+            return top_k_masks(importances, keep)
+        return random_masks(importances, keep, round_seed(config.seed, fold, number))
+
+    return masks
 
 
 def round_seed(seed: int, fold: int, number: int, *rank: int) -> int:
     """A seed of its own for every fit, so that a continued run equals an undisturbed one."""
     return int(np.random.SeedSequence([seed, fold, number, *rank]).generate_state(1)[0])
-
-
-@torch.no_grad()
-def difference(one: EmotionNetwork, other: EmotionNetwork, features: dict[str, Tensor]) -> float:
-    """Largest absolute difference of two networks' posteriors and valences.
-
-    In double precision: what is asked is whether they are the same function, not how float32 rounds sums of
-    different lengths (up to about 2e-6 of a valence).
-    """
-    exact = {name: x.double() for name, x in features.items()}
-    a, b = (copy.deepcopy(network).double().eval()(exact) for network in (one, other))
-    posterior = (a.log_posterior.exp() - b.log_posterior.exp()).abs().max()
-    return float(torch.maximum(posterior, (a.valence - b.valence).abs().max()))

@@ -190,7 +190,7 @@ def test_little_of_a_map_is_ever_in_memory(large: Path, monkeypatch: pytest.Monk
         peaks.append(resident_bytes(large))
         release(array)
 
-    for module in ("mapped", "corpus"):
+    for module in ("memmap", "corpus"):
         monkeypatch.setattr(f"mer_lightning.data.{module}.release", watched)
     array = np.load(large, mmap_mode="r")
     everyone = np.arange(len(array))

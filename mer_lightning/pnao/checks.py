@@ -1,0 +1,40 @@
+"""What PNAO refuses, before any training."""
+
+from typing import TYPE_CHECKING
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
+if TYPE_CHECKING:
+    from mer_lightning.pnao.callback import PNAO
+
+CLASHING = (StochasticWeightAveraging, WeightAveraging, ModelPruning)
+
+
+def check_values(**values: tuple[object, bool]) -> None:
+    """ValueError for the first argument, name=(value, whether it makes sense), that makes none."""
+    for name, (value, fine) in values.items():
+        if not fine:
+            raise ValueError(f"PNAO: {name}={value!r} makes no sense; see help(PNAO)")
+
+
+def check_fit(pnao: "PNAO", trainer: L.Trainer, module: L.LightningModule) -> None:
+    """RuntimeError for a fit that is none of the rounds; ValueError for what does not go with pruning."""
+    if pnao.number is None or pnao.store.done(pnao.number):
+        raise RuntimeError("PNAO: a fit outside of a round; loop over pnao.rounds(module), one fit a turn")
+    if not module.automatic_optimization:
+        raise ValueError("PNAO: manual optimization has no step to add the sparse term to; use automatic")
+    strategy = trainer.strategy
+    whole = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
+    if not whole or isinstance(strategy, DeepSpeedStrategy):
+        name = type(strategy).__name__
+        raise ValueError(f"PNAO: {name} keeps parts of the parameters, which cannot be pruned; use ddp")
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher) and pnao.store.path is None:
+        raise ValueError("PNAO: spawned processes keep their rounds to themselves; give PNAO a dirpath")
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if clashing := [type(c).__name__ for c in callbacks if isinstance(c, CLASHING)]:
+        raise ValueError(f"PNAO: {clashing[0]} also changes the weights; remove it")
+    if trainer.ckpt_path is not None:
+        raise ValueError("PNAO: rounds are resumed by pnao.rounds(module); call fit without ckpt_path")
