@@ -25,13 +25,13 @@ from experiments.bench.measure import (
     threads,
 )
 from experiments.bench.scaling import DIRECTIONS, STEPS, draw
-from experiments.bench.setting import CPU, epoch_of_ours, fold_data, new_module, settings, thinning
+from experiments.bench.setting import CPU, epoch_of_ours, fold_data, masked, new_module, settings, thinning
 from experiments.bench.training import Products
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Architecture
 from mer_lightning.model.build import KINDS
 from mer_lightning.model.dropout import Dropout
-from mer_lightning.pnao.compact import compact, masked
+from mer_lightning.pnao import compact
 
 TINY = Scale("small", repeats=1, epochs=2, largest=6_000, complete=False)
 SMALL = ("data.size=small", "network.dimension=16")

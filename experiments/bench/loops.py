@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from experiments.bench.setting import CPU
 from mer_lightning.data.datamodule import Batch, FoldData
-from mer_lightning.model.base import Decision, prunable_weights
+from mer_lightning.model.base import Decision
 from mer_lightning.model.dropout import Dropout
-from mer_lightning.model.losses import add_l1_subgradient
 from mer_lightning.model.metrics import score
 from mer_lightning.model.module import EmotionModule, task_losses
-from mer_lightning.training.fit import overwrite
+from mer_lightning.pnao.early_stop import overwrite
+from mer_lightning.pnao.importance import weights_of
+from mer_lightning.pnao.optimizers import add_l1_subgradient
 
 TEST_SETS = (411, 412, 834)  # utterances of MER 2023's MULTI, NOISE and SEMI
 BOTH = torch.ones(2, dtype=torch.bool)  # every batch of the synthetic data has both labels
@@ -56,7 +57,8 @@ class Loop:
         self.network, self.weighting = copy.deepcopy(module.network), copy.deepcopy(module.weighting)
         if way.dropout:
             with_torch_dropout(self.network)
-        self.weights = prunable_weights(self.network)
+        groups = weights_of(self.network, self.network.node_groups()).values()
+        self.weights = [weight for weights in groups for weight in weights]
         self.optimiser = self._optimiser(module.settings.learning_rate, module.settings.weight_decay)
         make = per_utterance if way.loading else Resident
         self.train: Iterable[Batch] = make(data, data.train_rows, True)

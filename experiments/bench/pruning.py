@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +9,10 @@ from torch import Tensor, nn
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, timed
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
-from mer_lightning.model.build import KINDS
 from mer_lightning.model.gathering import hidden_layers
-from mer_lightning.model.groups import Consumer, NodeGroup
 from mer_lightning.optional import optional
-from mer_lightning.pnao import compact, global_masks
-from mer_lightning.pnao.importance import group_importances, node_importance
+from mer_lightning.pnao import Nodes, chain, compact, global_masks, node_importance, weight_importance
+from mer_lightning.pnao.nodes import widths
 
 WIDTHS = (256, 256, 256, 128)  # of the hidden layers, over 1024 inputs
 RATE = 0.5  # k of Eq. 11: about half of the nodes of ``uneven`` weights
@@ -29,9 +26,8 @@ class PlainNetwork(EmotionNetwork):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         (inputs,) = architecture.levels.values()
-        self.widths = [architecture.widths.get(str(i), width) for i, width in enumerate(WIDTHS)]
-        self.body = hidden_layers((inputs, *self.widths), 0.0)
-        self.head = nn.Linear(self.widths[-1], architecture.classes)
+        self.body = hidden_layers((inputs, *WIDTHS), 0.0)
+        self.head = nn.Linear(WIDTHS[-1], architecture.classes)
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, C)."""
@@ -44,13 +40,9 @@ class PlainNetwork(EmotionNetwork):
         nothing, all_of_it = x.new_zeros(len(x)), x.new_ones(len(x), 1)
         return Decision(log_posterior, nothing, all_of_it, log_posterior[:, None], nothing[:, None])
 
-    def node_groups(self) -> tuple[NodeGroup, ...]:
-        """One for each hidden layer; the layer after it reads it."""
-        layers = [f"body.{3 * i}" for i in range(len(self.widths))] + ["head"]
-        return tuple(
-            NodeGroup(str(i), width, (layers[i],), (Consumer(layers[i + 1]),))
-            for i, width in enumerate(self.widths)
-        )
+    def node_groups(self) -> Nodes:
+        """One group for each hidden layer; the layer after it reads it."""
+        return chain(*(f"body.{3 * i}" for i in range(len(WIDTHS))), "head")
 
 
 def torch_pruning_ratio(scale: Scale) -> list[Figure]:
@@ -64,21 +56,21 @@ def torch_pruning_ratio(scale: Scale) -> list[Figure]:
         optional("torch_pruning", "torch-pruning==1.6.*")
     except UserError as error:
         return [Figure(name, None, 10.0, higher=True, skipped=str(error))]
-    with mock.patch.dict(KINDS, {"plain": PlainNetwork}):
-        torch.manual_seed(0)
-        network = uneven(PlainNetwork(Architecture({"x": 1024}, {}, classes=6, kind="plain")).eval())
-        x = torch.randn(8, 1024)
-        narrow = ours(network)
-        share = (sum(WIDTHS) - sum(narrow.widths) - 0.5) / sum(WIDTHS)  # it rounds up to whole nodes
-        other = theirs(network, share, x)()
-        if (narrow.logits(x) - other.logits(x)).abs().max() > 1e-5 * narrow.logits(x).abs().max():
-            raise RuntimeError("the two ways removed different nodes: their times cannot be compared")
-        times = interleaved(
-            {"torch-pruning": _fresh(network, share, x), "ours": timed(lambda: ours(network), 10)},
-            10 * scale.repeats,
-            warmup=3,
-        )
-    details = {"seconds": medians(times), "nodes removed": round(share, 3), "widths": narrow.widths}
+    torch.manual_seed(0)
+    network = uneven(PlainNetwork(Architecture({"x": 1024}, {}, classes=6, kind="plain")).eval())
+    x = torch.randn(8, 1024)
+    narrow = ours(network)
+    left = list(widths(narrow, narrow.node_groups()).values())
+    share = (sum(WIDTHS) - sum(left) - 0.5) / sum(WIDTHS)  # it rounds up to whole nodes
+    other = theirs(network, share, x)()
+    if (narrow.logits(x) - other.logits(x)).abs().max() > 1e-5 * narrow.logits(x).abs().max():
+        raise RuntimeError("the two ways removed different nodes: their times cannot be compared")
+    times = interleaved(
+        {"torch-pruning": _fresh(network, share, x), "ours": timed(lambda: ours(network), 10)},
+        10 * scale.repeats,
+        warmup=3,
+    )
+    details = {"seconds": medians(times), "nodes removed": round(share, 3), "widths": left}
     return [Figure(name, ratio(times["torch-pruning"], times["ours"]), 10.0, higher=True, details=details)]
 
 
@@ -93,9 +85,7 @@ def uneven(network: PlainNetwork) -> PlainNetwork:
 
 def ours(network: PlainNetwork) -> PlainNetwork:
     """Importance, masks, compaction."""
-    narrow = compact(network, global_masks(group_importances(network), RATE))
-    assert isinstance(narrow, PlainNetwork)
-    return narrow
+    return compact(network, global_masks(weight_importance(network, network.node_groups()), RATE))
 
 
 def theirs(network: PlainNetwork, share: float, x: Tensor) -> Callable[[], PlainNetwork]:

@@ -7,34 +7,36 @@ from pathlib import Path
 
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, spread, stopwatch
 from experiments.bench.setting import corpus, epoch_of_ours, fold_data, new_module, settings, thinning
-from mer_lightning.data import datamodule
 from mer_lightning.data.folds import draw_folds
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.base import count_parameters
 from mer_lightning.model.losses import UncertaintyWeighting
 from mer_lightning.model.module import EmotionModule
-from mer_lightning.pnao import compact
+from mer_lightning.pnao import PNAO, compact
+from mer_lightning.pnao.early_stop import EarlyStopPoint
+from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training import crossval, rounds
-from mer_lightning.training.fit import EarlyStopPoint
-from mer_lightning.training.outcome import Outcome
 
 EPOCHS = 30  # of a round of the main job
 WIDTHS = (1.0, 0.8, 0.6, 0.4)  # share of every group's nodes in rounds 0 to 3
-PRUNE = "importance, masks, compaction and their check"
+LEARN = "importance, masks and the check that the outputs are the same"
+PRUNE = "the removal"
+SIZES = "sizes"
 FILES = "files of the round"
+PREDICTIONS = "predictions"
 CHECKPOINT = "copies at each better epoch"
 FIT = "the fit"
-TABLE = "the table of the fold, made while pruning because that is who first asks for it"
 PARTS = {  # what is timed within a round: owner, name
-    PRUNE: (rounds, "pruned"),
-    "of these, the check that the outputs are the same": (rounds, "difference"),
-    FILES: (Outcome, "write"),
-    CHECKPOINT: (EarlyStopPoint, "on_validation_end"),
+    LEARN: (PNAO, "learn"),
+    PRUNE: (PNAO, "prune"),
+    SIZES: (rounds.FoldRounds, "describe"),
+    FILES: (RoundStore, "write"),
+    PREDICTIONS: (rounds, "predict_part"),
+    CHECKPOINT: (EarlyStopPoint, "look"),
     FIT: (rounds, "fit"),
-    "the data of the fold": (crossval, "FoldData"),
-    TABLE: (datamodule, "FeatureTable"),
+    "the data of the fold": (rounds, "FoldData"),
 }
-PRUNING = (PRUNE, FILES, CHECKPOINT)
+PRUNING = (LEARN, PRUNE, SIZES, FILES, CHECKPOINT)
 
 
 def prune_share(scale: Scale) -> list[Figure]:
@@ -43,7 +45,7 @@ def prune_share(scale: Scale) -> list[Figure]:
     Fewer epochs are trained: the time of a round is that of its fixed parts and of 30 times the mean epoch,
     and as many of the 30 keep a copy as of those trained. Data are read once for all rounds.
     """
-    config = settings(f"data.size={scale.size}", "pnao.rounds=1", f"trainer.epochs={scale.epochs}")
+    config = settings(f"data.size={scale.size}", "pnao.rounds=2", f"trainer.epochs={scale.epochs}")
     data = corpus(config.data.size)
     folds = draw_folds(data, config.data.folds, config.seed)
     shares, details = [], {}
@@ -56,9 +58,10 @@ def prune_share(scale: Scale) -> list[Figure]:
             bench.train(0, 1)
             whole = time.process_time() - began
         seconds = {what: sum(parts) for what, parts in seen.items()}
-        seconds[PRUNE] -= seconds[TABLE]
         longer = EPOCHS / scale.epochs
-        seconds["a round of 30 epochs"] = whole + (longer - 1) * seconds[FIT]
+        epochs = seconds[FIT] - seconds[LEARN] - seconds[SIZES] - seconds[FILES]
+        seconds["a round of 30 epochs"] = whole + (longer - 1) * epochs
+        seconds[FILES] -= seconds[PREDICTIONS]
         seconds[CHECKPOINT] *= longer
         shares.append(sum(seconds[what] for what in PRUNING) / seconds["a round of 30 epochs"])
         details = {"seconds": {what: round(s, 4) for what, s in seconds.items()}}

@@ -1,7 +1,9 @@
 """What is measured on: the configuration, data and networks of the main job, made once."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -17,12 +19,12 @@ from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import draw_folds
 from mer_lightning.data.readers.synthetic import make_synthetic
 from mer_lightning.model.base import EmotionNetwork
-from mer_lightning.model.module import EmotionModule
-from mer_lightning.pnao.callback import SparseTraining
-from mer_lightning.pnao.importance import group_importances
-from mer_lightning.pnao.masks import quota_masks
+from mer_lightning.model.module import SCORE, EmotionModule
+from mer_lightning.pnao import PNAO, weight_importance
+from mer_lightning.pnao.compact import masked_state
+from mer_lightning.pnao.masks import top_k_masks
+from mer_lightning.training import rounds
 from mer_lightning.training.fit import fit
-from mer_lightning.training.rounds import initial
 
 CPU = torch.device("cpu")
 EMOTIONS = ("angry", "happy", "sad")
@@ -52,14 +54,20 @@ def fold_data(config: Config) -> FoldData:
 def new_module(config: Config, data: FoldData) -> EmotionModule:
     """The full network of round 0, before training."""
     torch.manual_seed(config.seed)
-    start = initial(config, data)
-    return EmotionModule(start.network, start.weighting, config.loss, config.trainer)
+    return rounds.new_module(config, data.corpus)
 
 
 def thinning(network: EmotionNetwork, share: float) -> dict[str, torch.Tensor]:
     """Masks that keep that share of every group's nodes, the most important ones."""
-    importances = group_importances(network)
-    return quota_masks(importances, {g: round(share * len(x)) for g, x in importances.items()})
+    importances = weight_importance(network, network.node_groups())
+    return top_k_masks(importances, {g: round(share * len(x)) for g, x in importances.items()})
+
+
+def masked(network: EmotionNetwork, masks: Mapping[str, torch.Tensor]) -> EmotionNetwork:
+    """A copy of full width in which the masked nodes' weights and biases are zero."""
+    full = copy.deepcopy(network)
+    full.load_state_dict(masked_state(network, network.node_groups(), masks))
+    return full
 
 
 class EpochClock(L.Callback):
@@ -83,7 +91,10 @@ def epoch_of_ours(
 ) -> float:
     """Seconds for an epoch of the program's own ``fit``: the mean of all but the first."""
     watch = EpochClock(clock)
-    fit(module, data, epochs, None, [SparseTraining(module.loss.alpha), watch])
+    module.settings = replace(module.settings, epochs=epochs)
+    pnao = PNAO(rounds=0, alpha=module.loss.alpha, monitor=SCORE, mode="max")
+    next(pnao.rounds(module))
+    fit(module, data, None, [watch, pnao])
     seconds = [after - before for before, after in pairwise(watch.stamps)][1:]
     return sum(seconds) / len(seconds)
 

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mer_lightning.model.base import Architecture, count_nodes, count_parameters, prunable_weights
+from mer_lightning.model.base import Architecture, count_nodes, count_parameters
 from mer_lightning.model.fusion import entropy_fusion
 from mer_lightning.model.hierarchical import HierarchicalNetwork
+from mer_lightning.pnao.importance import weights_of
+from mer_lightning.pnao.nodes import widths
 
 TWO_LEVELS = Architecture({"a": 5, "b": 7}, {"x": 4, "y": 3}, classes=6, dimension=8)
 
@@ -100,22 +102,20 @@ def test_without_softmax_the_scores_are_raw() -> None:
 @pytest.mark.parametrize("fusion", ["entropy", "attention"])
 def test_groups_cover_every_hidden_node_and_no_output(fusion: str) -> None:
     network = HierarchicalNetwork(Architecture({"a": 5, "b": 7}, {"x": 4, "y": 3}, 6, 8, fusion=fusion))
-    produced = [p for g in network.node_groups() for p in g.producers]
+    nodes = network.node_groups()
+    produced = [layer for layers in nodes.writes.values() for layer in layers]
     linears = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)}
     outputs = {n for n in linears if "decoder" in n or "score" in n}
     assert sorted(produced) == sorted(linears - outputs)
-    for group in network.node_groups():
-        for producer in group.producers:
-            assert network.get_parameter(f"{producer}.weight").shape[0] == group.width
-    read = {c.layer for g in network.node_groups() for c in g.consumers}
+    assert set(widths(network, nodes)) == set(nodes.groups)  # every size is as declared
     first = {n for n in linears if ".encoders." in n and n.endswith(".0")}
     from_outputs = {n for n in linears if n.endswith(("valence_emotion", "decoder.valence"))}
-    assert read == linears - first - from_outputs
+    assert set(nodes.reads) == linears - first - from_outputs
 
 
 def test_sparse_term_leaves_out_heads_and_biases() -> None:
     network = HierarchicalNetwork(TWO_LEVELS)
-    weights = {id(w) for w in prunable_weights(network)}
+    weights = {id(w) for ws in weights_of(network, network.node_groups()).values() for w in ws}
     for name, parameter in network.named_parameters():
         inside = name.endswith("weight") and "decoder" not in name and "score" not in name
         assert (id(parameter) in weights) == inside, name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mer_lightning.model.losses import UncertaintyWeighting, add_l1_subgradient, emotion_loss, valence_loss
+from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
 
 NAN = float("nan")
 
@@ -96,15 +96,3 @@ def test_valence_loss_skips_the_unknown_without_nan_gradients() -> None:
     assert predicted.grad.isfinite().all()
     assert (predicted.grad[1] == 0).all()
     assert valence_loss(predicted[:, 0], torch.tensor([NAN, NAN])).item() == 0
-
-
-def test_l1_subgradient_equals_autograd() -> None:
-    weight = torch.nn.Parameter(torch.randn(4, 5))
-    data_term = (weight * 3).sum()
-    (data_term + 0.1 * weight.abs().sum()).backward()
-    expected = weight.grad
-    weight.grad = None
-    (weight * 3).sum().backward()
-    add_l1_subgradient([weight, torch.nn.Parameter(torch.randn(2))], 0.1)
-    torch.testing.assert_close(weight.grad, expected)
-    add_l1_subgradient([], 0.1)  # a network without nodes to prune

@@ -99,7 +99,7 @@ def contents(folder: Path) -> dict[str, Any]:
         *sorted(folder.glob("fold_*/*/*.safetensors")),
     ]:
         found[str(path.relative_to(folder))] = path.read_bytes()
-    for path in sorted(folder.glob("fold_*/*/record.json")):
+    for path in sorted(folder.glob("fold_*/*/round.json")):
         found[str(path.relative_to(folder))] = timeless(json.loads(path.read_text()))
     return found
 

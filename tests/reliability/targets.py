@@ -20,8 +20,8 @@ from mer_lightning.data.readers.mertools import read_label_npz
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.data.readers.store import read_store, write_store
 from mer_lightning.errors import UserError
-from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.pnao.store import write_checksums
 from mer_lightning.report.page import run_page
 from mer_lightning.report.report import write_report
 from mer_lightning.report.runs import find_runs
@@ -94,7 +94,7 @@ def mend_digests(work: Path) -> None:
                 about["sha256"] = digest(path.with_suffix(".safetensors"))
             path.write_text(json.dumps(about), encoding="utf-8")
     for path in work.rglob("SHA256SUMS"):
-        write_checksums(path)
+        write_checksums(path.parent)
 
 
 def digest(path: Path) -> str:

@@ -41,12 +41,12 @@ def json_edit(path: Path, edit: Edit) -> None:
 
 
 UNFINISHED: list[tuple[str, Edit]] = [
-    ("fold_0/round_0/record.json", lambda r: r.update(compact_error=None)),
-    ("fold_0/round_0/record.json", lambda r: r.update(parameters=0)),
-    ("fold_0/round_0/record.json", lambda r: r.update(seconds="3")),
-    ("fold_0/round_0/record.json", lambda r: r.update(notes=[1])),
-    ("fold_0/round_0/record.json", lambda r: r.update(fold=7)),
-    ("fold_0/round_0/record.json", lambda r: r["history"][0].pop("loss")),
+    ("fold_0/round_0/round.json", lambda r: r["record"].update(difference=None)),
+    ("fold_0/round_0/round.json", lambda r: r["record"].update(parameters=0)),
+    ("fold_0/round_0/round.json", lambda r: r["record"].update(seconds="3")),
+    ("fold_0/round_0/round.json", lambda r: r["record"].update(notes=[1])),
+    ("fold_0/round_0/round.json", lambda r: r["record"].update(fold=7)),
+    ("fold_0/round_0/round.json", lambda r: r["record"]["history"][0].pop("loss")),
     ("data.json", lambda d: d.update(features=[1])),
     ("data.json", lambda d: d.pop("labels")),
 ]

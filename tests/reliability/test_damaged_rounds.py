@@ -35,10 +35,10 @@ def unfinished(finished: Finished, path: Path) -> RunDirectory:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("fold_0/round_0/record.json", "beginning anew"),
+        ("fold_0/round_0/round.json", "beginning anew"),
         ("fold_0/round_2/network.safetensors", "going on from round 1"),
         ("fold_0/round_1/network.json", "going on from round 0"),
-        ("fold_1/round_1/training.safetensors", "going on from round 0"),
+        ("fold_1/round_1/module.safetensors", "going on from round 0"),
         ("fold_1/round_1/test.safetensors", "going on from round 0"),
         ("fold_1/round_0/SHA256SUMS", ""),
     ],
@@ -61,10 +61,10 @@ def test_whole_rounds_are_neither_named_nor_trained_again(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = unfinished(finished, tmp_path / "run")
-    whole = [*run.path.glob("fold_*/round_*/record.json")]
+    whole = [*run.path.glob("fold_*/round_*/round.json")]
     times = [path.stat().st_mtime_ns for path in whole]
     (run.path / "fold_0" / "round_0" / "notes of mine.txt").write_text("kept")
-    (run.path / "fold_0" / "round_0" / "._record.json").write_text("a file system's own")
+    (run.path / "fold_0" / "round_0" / "._round.json").write_text("a file system's own")
     fit.run(finished.config, run)
     assert len(whole) == 5
     assert [path.stat().st_mtime_ns for path in whole] == times

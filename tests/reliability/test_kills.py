@@ -41,7 +41,7 @@ def flipped(path: Path) -> None:
     [
         ("results.json", lambda p: last_digit(p, "selection"), True),
         ("results.json", lambda p: last_digit(p, "seconds"), False),
-        ("fold_1/round_2/record.json", lambda p: last_digit(p, "parameters"), True),
+        ("fold_1/round_2/round.json", lambda p: last_digit(p, "parameters"), True),
         ("fold_1/round_2/network.safetensors", flipped, True),
         ("fold_0/round_1/test.safetensors", flipped, True),
         ("model/fold_0.safetensors", flipped, True),

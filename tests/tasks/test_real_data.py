@@ -32,7 +32,7 @@ def test_ravdess_without_valence_and_test_set(tmp_path: Path) -> None:
     assert results["validation"]["dim"] is None
     assert results["validation"]["dis"] > 0.65  # chance is 0.13
     assert results["rounds"][1]["parameters_ratio"] < 1
-    assert results["rounds"][1]["compact_error"] < 1e-12
+    assert results["rounds"][1]["compact_error"] < 1e-5
 
 
 @pytest.mark.skipif(not (SHARED / "mosi").is_dir(), reason="MOSI features are not at hand")

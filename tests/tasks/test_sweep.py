@@ -115,7 +115,7 @@ def test_ctrl_c_and_a_kill_lose_nothing(whole: subprocess.CompletedProcess[str],
             assert out.count("Continue with:") == 1
             assert out.strip().endswith("hydra.sweep.dir=killed")
     assert not (killed / "sweep.csv").exists()
-    rounds = [*killed.glob("*/fold_*/round_*/record.json"), *killed.glob("*/results.json")]
+    rounds = [*killed.glob("*/fold_*/round_*/round.json"), *killed.glob("*/results.json")]
     before = {path: path.stat().st_mtime_ns for path in rounds}
     assert len(before) >= 5
     done_again = subprocess.run(again, cwd=place, capture_output=True, text=True, timeout=300, check=False)
