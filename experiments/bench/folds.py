@@ -13,23 +13,22 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.folds import draw_folds, write_folds
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.training.cores import cores
-from mer_lightning.training.crossval import Epoch, cross_validate
+from mer_lightning.training.crossval import cross_validate
+from mer_lightning.training.news import Epoch, News
 
 FOLDS = {True: 4, False: 2}  # of the complete benchmark, of the quick one: as many for each of two workers
 
 
 class EpochTimes:
-    """Watches a cross-validation: when each epoch ended, by the wall clock."""
+    """Listens to a cross-validation: when each epoch ended, by the wall clock."""
 
     def __init__(self) -> None:
         self.stamps: list[float] = []
 
-    def epoch(self, news: Epoch) -> None:
-        """An epoch ended."""
-        self.stamps.append(time.perf_counter())
-
-    def round_done(self, fold: int, number: int) -> None:
-        """Nothing to note: an epoch has told."""
+    def __call__(self, news: News) -> None:
+        """Stamp an epoch's end; a round's end has nothing to add."""
+        if isinstance(news, Epoch):
+            self.stamps.append(time.perf_counter())
 
 
 def seconds_per_epoch(config: Config) -> Side:

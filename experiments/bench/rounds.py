@@ -51,11 +51,11 @@ def prune_share(scale: Scale) -> list[Figure]:
     shares, details = [], {}
     for _ in range(scale.few):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as watching:
-            bench = crossval.Bench(config, RunDirectory(Path(folder)), data, folds, lambda news: None)
-            bench.train(0, 0)
+            worker = crossval.FoldWorker(config, RunDirectory(Path(folder)), data, folds, lambda news: None)
+            worker.train(0, 0)
             seen = {what: watching.enter_context(stopwatch(*place)) for what, place in PARTS.items()}
             began = time.process_time()
-            bench.train(0, 1)
+            worker.train(0, 1)
             whole = time.process_time() - began
         seconds = {what: sum(parts) for what, parts in seen.items()}
         longer = EPOCHS / scale.epochs

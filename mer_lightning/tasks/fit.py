@@ -23,9 +23,9 @@ from mer_lightning.tasks.combine import check_same_data, combine, given_runs, me
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
-from mer_lightning.views.tally import Tally
+from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
-from mer_lightning.views.tracking import NoTracker, tracking
+from mer_lightning.views.tracking import NullTracker, tracking
 
 # may differ when a run is continued
 NOT_PART_OF_RESULTS = (
@@ -62,7 +62,7 @@ def complete(config: Config, directory: RunDirectory) -> None:
     show_results(directory)
 
 
-def train(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
+def train(config: Config, directory: RunDirectory, tracker: NullTracker) -> None:
     """From the data to results.json."""
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
@@ -76,12 +76,12 @@ def train(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
     config = with_reference(config, directory, corpus)
     count = int(folds.max()) + 1
     with Display(config, directory, corpus, count, warnings) as display:
-        tally = Tally(config, directory, corpus, count, [display, tracker])
-        cross_validate(config, directory, corpus, folds, tally)
-    write_results(config, directory, corpus, tally.summaries)
+        rounds = Rounds(config, directory, corpus, count, [display, tracker])
+        cross_validate(config, directory, corpus, folds, rounds)
+    write_results(config, directory, corpus, rounds.summaries)
 
 
-def combine_systems(config: Config, directory: RunDirectory, tracker: NoTracker) -> None:
+def combine_systems(config: Config, directory: RunDirectory, tracker: NullTracker) -> None:
     """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
     corpus = read_corpus(config.data)
     begin(config, directory, corpus)

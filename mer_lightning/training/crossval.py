@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.context import SpawnContext
 from multiprocessing.queues import SimpleQueue
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,54 +28,31 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.training.cores import cores
 from mer_lightning.training.devices import gpus, world
+from mer_lightning.training.news import Listener, News, RoundDone
 from mer_lightning.training.ranks import Assignment, announce, announced
 from mer_lightning.training.rounds import train_round
 from mer_lightning.training.signals import leave_stopping_to_another, stop_if_asked
 
 
-class Epoch(NamedTuple):
-    """News from a fit: so many epochs done, the last with this validation score."""
-
-    fold: int
-    round: int
-    epoch: int
-    score: float
-
-
-class Watcher(Protocol):
-    """Who wants to know how it goes."""
-
-    def epoch(self, news: Epoch) -> None:
-        """An epoch ended."""
-
-    def round_done(self, fold: int, number: int) -> None:
-        """A fold finished a round; its folder is there."""
-
-
-class Bench:
-    """One process's place of work: the corpus, read once, and the rounds it is told to train."""
+class FoldWorker:
+    """A process of the cross-validation: the corpus, read once, and the rounds it is told to train."""
 
     def __init__(
-        self, config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64],
-        tell: Callable[[Epoch], None],
-    ) -> None:  # fmt: skip
+        self, config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64], tell: Listener
+    ) -> None:
         self.config, self.run, self.corpus, self.folds, self.tell = config, run, corpus, folds, tell
         torch.set_num_threads(config.trainer.threads)  # the same in every process, so are the results
 
     def train(self, fold: int, number: int) -> None:
-        """Round ``number`` on ``fold``."""
+        """Train round ``number`` on ``fold``, which has finished those before it."""
         config = self.config
         here = gpus(config.trainer.accelerator)
         device = fold % here if here else None
-
-        def report(epoch: int, score: float) -> None:
-            stop_if_asked()
-            self.tell(Epoch(fold, number, epoch, score))
-
         try:
-            train_round(config, self.run, self.corpus, self.folds, fold, device, report)
+            train_round(config, self.run, self.corpus, self.folds, fold, device, self.tell)
         except UserError as error:
             raise UserError(f"fold {fold}, round {number}: {error}") from error
+        self.tell(RoundDone(fold, number))
 
 
 def worker_count(config: Config, folds: int) -> int:
@@ -89,7 +66,7 @@ def worker_count(config: Config, folds: int) -> int:
 
 
 def cross_validate(
-    config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64], watcher: Watcher
+    config: Config, run: RunDirectory, corpus: Corpus, folds: NDArray[np.int64], tell: Listener
 ) -> None:
     """Train every round on every fold that the run directory does not hold yet."""
     count = int(folds.max()) + 1
@@ -100,35 +77,39 @@ def cross_validate(
     todo = sum(last + 1 - number for number in first.values())
     workers = min(worker_count(config, count), todo)
     if workers > 1:
-        _train_in_workers(config, run, first, workers, watcher)
+        _train_in_workers(config, run, first, workers, tell)
         return
-    bench = Bench(config, run, corpus, folds, watcher.epoch)
+    worker = FoldWorker(config, run, corpus, folds, tell)
     for number in range(last + 1):
         for fold in range(count):
             if number >= first[fold]:
                 announce(Assignment(config, run, fold, number))
-                bench.train(fold, number)
-                watcher.round_done(fold, number)
+                worker.train(fold, number)
 
 
 def follow() -> None:
     """On the ranks above 0: train along with rank 0 whatever it announces."""
-    bench: Bench | None = None
+    worker: FoldWorker | None = None
     for config, run, fold, number in announced():
-        if bench is None or (bench.config, bench.run) != (config, run):
-            corpus = read_corpus(config.data)
-            bench = Bench(config, run, corpus, read_folds(run.folds, corpus), lambda news: None)
-        bench.train(fold, number)
+        if worker is None or (worker.config, worker.run) != (config, run):
+            worker = _worker_of(config, run, lambda news: None)
+        worker.train(fold, number)
+
+
+def _worker_of(config: Config, run: RunDirectory, tell: Listener) -> FoldWorker:
+    """A worker in a process that has read nothing yet."""
+    corpus = read_corpus(config.data)
+    return FoldWorker(config, run, corpus, read_folds(run.folds, corpus), tell)
 
 
 def _train_in_workers(
-    config: Config, run: RunDirectory, first: dict[int, int], workers: int, watcher: Watcher
+    config: Config, run: RunDirectory, first: dict[int, int], workers: int, tell: Listener
 ) -> None:
     """The same, several rounds at a time: a fold's next round is queued when its last one is done."""
     context = multiprocessing.get_context("spawn")
-    news: SimpleQueue[Epoch] = context.SimpleQueue()
+    queue: SimpleQueue[News] = context.SimpleQueue()
     last = config.last_round
-    with _pool(context, workers, config, run, news) as pool:
+    with _pool(context, workers, config, run, queue) as pool:
         running: dict[Future[None], tuple[int, int]] = {
             pool.submit(_train, fold, number): (fold, number)
             for fold, number in first.items()
@@ -137,28 +118,29 @@ def _train_in_workers(
         while running:
             stop_if_asked()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            while not news.empty():
-                watcher.epoch(news.get())
+            while not queue.empty():
+                tell(queue.get())
             for future in done:
                 fold, number = running.pop(future)
                 future.result()
-                watcher.round_done(fold, number)
                 if number < last:
                     running[pool.submit(_train, fold, number + 1)] = (fold, number + 1)
+        while not queue.empty():
+            tell(queue.get())
 
 
 @contextmanager
 def _pool(
-    context: SpawnContext, workers: int, config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]"
+    context: SpawnContext, workers: int, config: Config, run: RunDirectory, queue: "SimpleQueue[News]"
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes end with the block, however it ends."""
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, run, news))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, run, queue))
     try:
         yield pool
     except BrokenProcessPool as error:
         raise UserError(
-            "a worker process was killed, by the system for want of memory perhaps: the finished rounds "
-            "are kept; continue with fewer folds.workers"
+            "a worker process was killed (possibly out of memory): the finished rounds are kept; continue "
+            "with fewer folds.workers"
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -167,16 +149,19 @@ def _pool(
             process.join()
 
 
-_bench: Bench  # of this worker process
+_worker: Callable[[], FoldWorker]  # of this worker process
 
 
-def _start_worker(config: Config, run: RunDirectory, news: "SimpleQueue[Epoch]") -> None:
-    """Read the data, and end when the parent does: Ctrl-C is the parent's to handle."""
-    global _bench
+def _start_worker(config: Config, run: RunDirectory, queue: "SimpleQueue[News]") -> None:
+    """End when the parent does: Ctrl-C is the parent's to handle.
+
+    The data are read by the first job, because what a job raises reaches the parent, and what this raises
+    does not.
+    """
+    global _worker
     leave_stopping_to_another()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    corpus = read_corpus(config.data)
-    _bench = Bench(config, run, corpus, read_folds(run.folds, corpus), news.put)
+    _worker = cache(lambda: _worker_of(config, run, queue.put))
 
 
 def _end_with_parent() -> None:
@@ -188,4 +173,4 @@ def _end_with_parent() -> None:
 
 
 def _train(fold: int, number: int) -> None:
-    _bench.train(fold, number)
+    _worker().train(fold, number)

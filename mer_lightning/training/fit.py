@@ -1,7 +1,7 @@
 """One fit with a fresh Trainer."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
@@ -10,17 +10,21 @@ from mer_lightning.config.groups import TrainerConfig
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.model.module import SCORE, EmotionModule
 from mer_lightning.training.devices import placement, quieten_lightning
+from mer_lightning.training.news import Epoch, Listener
+from mer_lightning.training.signals import stop_if_asked
 
 
 class Progress(L.Callback):
-    """Tells ``report`` the epoch and its score, after every epoch."""
+    """Tells the epoch and its score, after every epoch; ends the fit where a signal asks for it."""
 
-    def __init__(self, report: Callable[[int, float], None]) -> None:
-        self.report = report
+    def __init__(self, fold: int, number: int, tell: Listener) -> None:
+        self.fold, self.number, self.tell = fold, number, tell
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The score has just been logged."""
-        self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[SCORE]))
+        stop_if_asked()
+        score = float(trainer.callback_metrics[SCORE])
+        self.tell(Epoch(self.fold, self.number, trainer.current_epoch + 1, score))
 
 
 def fit(module: EmotionModule, data: FoldData, device: int | None, callbacks: Sequence[L.Callback]) -> None:

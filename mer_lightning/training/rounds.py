@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +26,10 @@ from mer_lightning.pnao.masks import Masks, random_masks, top_k_masks
 from mer_lightning.pnao.probe import Probe
 from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training.fit import Progress, fit
+from mer_lightning.training.news import Listener
 from mer_lightning.training.outcome import predict_part, read_predictions, read_record, write_predictions
 from mer_lightning.training.ranks import rank
 from mer_lightning.training.revision import revise_labels
-
-Report = Callable[[int, float], None]  # epoch, validation score
 
 
 def train_round(
@@ -40,7 +39,7 @@ def train_round(
     folds: NDArray[np.int64],
     fold: int,
     device: int | None,
-    report: Report,
+    tell: Listener,
 ) -> int:
     """Train the fold's next round into the run directory; of the processes that share a fit, rank 0 writes.
 
@@ -60,7 +59,7 @@ def train_round(
         module = new_module(config, corpus)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-    fit(module, data, device, [pnao, Progress(report)])
+    fit(module, data, device, [pnao, Progress(fold, number, tell)])
     return number
 
 

@@ -19,7 +19,7 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.metrics import Scores
 from mer_lightning.results.results import RoundSummary, splits_line
 from mer_lightning.tasks.sweep import in_a_sweep
-from mer_lightning.training.crossval import Epoch
+from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
 
 SYNTHETIC = "synthetic data: made up, its figures say nothing about people"

@@ -14,7 +14,7 @@ from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun, read_run
 from mer_lightning.results.results import RoundSummary, round_json
-from mer_lightning.training.crossval import Epoch
+from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record, read_record
 from mer_lightning.views.scalars import Row, epoch_rows, round_row
 
@@ -49,8 +49,8 @@ class Sink(Protocol):
 OpenSink = Callable[[Memory], Sink]
 
 
-class NoTracker:
-    """A view that looks away: ``logger=none``."""
+class NullTracker:
+    """Null tracker (``logger=none``): ignores every event."""
 
     def start(self) -> None:
         """The run begins or goes on; its directory is known to be right."""
@@ -68,7 +68,7 @@ class NoTracker:
         """The run directory holds a finished run, its figures included."""
 
 
-class Tracker(NoTracker):
+class Tracker(NullTracker):
     """A view that tells a dashboard what it was not told yet."""
 
     def __init__(self, run: RunDirectory, kind: str, open_sink: OpenSink) -> None:

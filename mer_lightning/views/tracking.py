@@ -6,13 +6,13 @@ from functools import partial
 
 from mer_lightning.config.schema import Config
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.views.tracker import NoTracker, OpenSink, Tracker
+from mer_lightning.views.tracker import NullTracker, OpenSink, Tracker
 
-__all__ = ["NoTracker", "tracking"]
+__all__ = ["NullTracker", "tracking"]
 
 
 @contextmanager
-def tracking(config: Config, run: RunDirectory) -> Iterator[NoTracker]:
+def tracking(config: Config, run: RunDirectory) -> Iterator[NullTracker]:
     """The tracker that ``logger=...`` asks for; it is closed with the block, however that ends.
 
     Nothing is opened or written before the tracker's ``start``. Of processes that share a fit, only rank 0
@@ -20,7 +20,7 @@ def tracking(config: Config, run: RunDirectory) -> Iterator[NoTracker]:
     Raises UserError where the dashboard cannot be logged into, or its package is missing.
     """
     if config.logger.kind == "none":
-        yield NoTracker()
+        yield NullTracker()
         return
     tracker = Tracker(run, config.logger.kind, opener(config, run))
     try:

@@ -10,7 +10,7 @@ from mer_lightning import load
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
-from mer_lightning.training.crossval import Bench
+from mer_lightning.training.crossval import FoldWorker
 from tests.tasks.helpers import Small, trained, unfinish, without_timings
 
 
@@ -19,15 +19,15 @@ def test_a_killed_run_continues_to_the_same_results(
 ) -> None:
     config = small("+experiment=pnao")
     whole = without_timings(trained(config, tmp_path / "whole").read_results())
-    run, train, calls = RunDirectory(tmp_path / "killed"), Bench.train, []
+    run, train, calls = RunDirectory(tmp_path / "killed"), FoldWorker.train, []
 
-    def killed_at_fourth(self: Bench, fold: int, number: int) -> None:
+    def killed_at_fourth(self: FoldWorker, fold: int, number: int) -> None:
         calls.append((fold, number))
         if len(calls) == 4:
             raise KeyboardInterrupt
         train(self, fold, number)
 
-    monkeypatch.setattr(Bench, "train", killed_at_fourth)
+    monkeypatch.setattr(FoldWorker, "train", killed_at_fourth)
     with pytest.raises(KeyboardInterrupt):
         fit.run(config, run)
     assert not run.finished

@@ -13,7 +13,7 @@ from mer_lightning.config.schema import Config
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun
 from mer_lightning.tasks import fit
-from mer_lightning.training.crossval import Bench
+from mer_lightning.training.crossval import FoldWorker
 from mer_lightning.views import tracking
 from mer_lightning.views.scalars import Row
 from mer_lightning.views.tracker import Memory
@@ -66,15 +66,15 @@ def trained(config: Config, path: Path) -> RunDirectory:
 
 def interrupted(config: Config, path: Path, fold: int, number: int) -> None:
     """Train until Ctrl-C comes at the beginning of a round."""
-    train = Bench.train
+    train = FoldWorker.train
 
-    def until(self: Bench, f: int, r: int) -> None:
+    def until(self: FoldWorker, f: int, r: int) -> None:
         if (f, r) == (fold, number):
             raise KeyboardInterrupt
         train(self, f, r)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bench, "train", until)
+        patch.setattr(FoldWorker, "train", until)
         with pytest.raises(KeyboardInterrupt):
             fit.run(config, RunDirectory(path))
 

@@ -7,12 +7,12 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.results import RoundSummary, summarise_round
-from mer_lightning.training.crossval import Epoch
+from mer_lightning.training.news import Epoch, News
 from mer_lightning.training.outcome import Record, read_record
 
 
 class View(Protocol):
-    """Who shows a run: on the terminal, on a dashboard. The truth is in the run directory."""
+    """What shows a run: the terminal, a dashboard. The truth is in the run directory."""
 
     def epoch(self, news: Epoch) -> None:
         """An epoch ended."""
@@ -24,8 +24,8 @@ class View(Protocol):
         """All folds finished a round, now or before; ``share`` of round 0's parameters are left."""
 
 
-class Tally:
-    """Watches a cross-validation for the views. ``summaries`` holds the finished rounds, in order.
+class Rounds:
+    """Listens to a cross-validation for the views. ``summaries`` holds the finished rounds, in order.
 
     What the run directory holds already is told to the views first, as if it happened now.
     """
@@ -41,15 +41,14 @@ class Tally:
                     self._tell_fold(fold, number)
         self._sum_up()
 
-    def epoch(self, news: Epoch) -> None:
-        """An epoch ended."""
-        for view in self.views:
-            view.epoch(news)
-
-    def round_done(self, fold: int, number: int) -> None:
-        """A fold finished a round; its folder is there."""
-        self._tell_fold(fold, number)
-        self._sum_up()
+    def __call__(self, news: News) -> None:
+        """Pass on what the cross-validation tells."""
+        if isinstance(news, Epoch):
+            for view in self.views:
+                view.epoch(news)
+        else:
+            self._tell_fold(news.fold, news.round)
+            self._sum_up()
 
     def _tell_fold(self, fold: int, number: int) -> None:
         record = read_record(self.run.round(fold, number))
