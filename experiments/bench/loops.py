@@ -100,8 +100,8 @@ class Loop:
         """Score the validation set; keep the weights if they are better."""
         decision, labels = self.network(self.stopping.features), self.stopping
         reached = score(decision.log_posterior, decision.valence, labels.emotion, labels.valence)
-        if reached.monitored > self.best:
-            self.best = reached.monitored
+        if (found := reached.selection(variance=1.0)) > self.best:
+            self.best = found
             overwrite(self.kept, self.network.state_dict())
 
     def _test(self) -> None:

@@ -64,6 +64,13 @@ class Corpus:
         return np.array([u.valence for u in self.utterances], dtype=np.float32)
 
     @property
+    def valence_variance(self) -> float:
+        """Variance of the known valences of Train&Val; 1 where there is none, or one value."""
+        known = self.valences[self.rows(TRAIN_SPLITS)]
+        known = known[np.isfinite(known)].astype(np.float64)
+        return float(known.var()) or 1.0 if len(known) else 1.0
+
+    @property
     def dimensions(self) -> dict[str, int]:
         """Feature set -> D, the levels first."""
         return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}

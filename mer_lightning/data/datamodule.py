@@ -13,13 +13,13 @@ from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.memmap import gather
 from mer_lightning.data.shuffling import shuffled_loads
-from mer_lightning.data.standardise import Standardisation, fit_standardisation
+from mer_lightning.data.standardise import Standardisation, fit_standardisation, fit_valence_scale
 
 EVALUATION_BATCH = 4096
 
 
 class Batch(NamedTuple):
-    """B utterances: standardised features (B, D) by name, emotion (B,) or -1, valence (B,) or NaN."""
+    """B utterances: features (B, D) by name, emotion (B,) or -1, valence (B,) or NaN; all standardised."""
 
     features: dict[str, Tensor]
     emotion: Tensor
@@ -130,7 +130,9 @@ class FoldData(L.LightningDataModule):
         self.held_out_rows = labelled[parts.held_out]
         self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
         self.standardisation = fit_standardisation(corpus.features, self.train_rows)
-        self.emotion, self.valence = corpus.emotions, corpus.valences
+        valence = corpus.valences
+        self.valence_scale = fit_valence_scale(valence[self.train_rows])
+        self.emotion, self.valence = corpus.emotions, self.valence_scale(valence)
         self._table: FeatureTable | None = None
 
     def learn_from(self, rows: NDArray[np.int64], emotion: NDArray[np.int64]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,29 @@ from mer_lightning.errors import UserError
 
 BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory
 FLAT = 1e-6  # a deviation this small beside the mean is rounding, not signal
+
+
+class ValenceScale(NamedTuple):
+    """Mean and deviation of the training part's valences: networks are trained on standardised ones.
+
+    So an affine change of the labels changes nothing but the units of what is predicted.
+    """
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __call__(self, valence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N,) in the labels' units to zero mean and unit variance; NaN stays NaN."""
+        return ((valence.astype(np.float64) - self.mean) / self.deviation).astype(np.float32)
+
+
+def fit_valence_scale(valence: NDArray[np.float32]) -> ValenceScale:
+    """The scale of (n,) valences, NaN where unknown; constant ones have deviation 1."""
+    known = valence[~np.isnan(valence)].astype(np.float64)
+    if not len(known):
+        return ValenceScale()
+    mean, deviation = float(known.mean()), float(known.std())
+    return ValenceScale(mean, deviation if deviation > FLAT * abs(mean) else 1.0)
 
 
 @dataclass(frozen=True)

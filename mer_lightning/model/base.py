@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from mer_lightning.model.decoder import JointDecoder
 from mer_lightning.pnao.nodes import Nodes, widths
 
 
@@ -68,6 +69,16 @@ class EmotionNetwork(nn.Module, ABC):
     @abstractmethod
     def node_groups(self) -> Nodes:
         """All hidden nodes that pruning may remove."""
+
+    def rescale_valence(self, mean: float, deviation: float) -> None:
+        """Let the network give ``deviation * v + mean`` for every valence v.
+
+        It is trained on standardised valences; this brings it into the labels' units. The branches' weights
+        sum to 1, so that the fused valence is rescaled with the branches'.
+        """
+        for module in self.modules():
+            if isinstance(module, JointDecoder):
+                module.rescale_valence(mean, deviation)
 
     def macs(self) -> int:
         """Multiply-accumulates of the linear layers for one utterance."""

@@ -14,6 +14,12 @@ class JointDecoder(nn.Module):
         self.valence_emotion = nn.Linear(classes, 1)  # W_ev, b_ev
         self.valence = nn.Linear(2, 1)  # W_vv, b_vv
 
+    @torch.no_grad()
+    def rescale_valence(self, mean: float, deviation: float) -> None:
+        """Let the decoder give ``deviation * v + mean`` for what was v, by its last layer (Eq. 2)."""
+        self.valence.weight.mul_(deviation)
+        self.valence.bias.mul_(deviation).add_(mean)
+
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) -> emotion logits (B, C), valence (B,)."""
         logits = self.emotion(h)  # Eq. 1, before the softmax

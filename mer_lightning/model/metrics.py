@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 DIM_WEIGHT = 0.25
+MER_VARIANCE = 3.2  # of the 3,373 training valences of MER 2023, from their published aggregates
 
 
 class Scores(NamedTuple):
@@ -19,13 +20,25 @@ class Scores(NamedTuple):
     dim: float | None
     com: float | None
 
-    @property
-    def monitored(self) -> float:
-        """What training and the choice of the round maximise: Com, or Dis without valence labels."""
-        value = self.dis if self.com is None else self.com
-        if value is None:
+    def selection(self, variance: float) -> float:
+        """What training and the choice of the round maximise: Com in the spread of MER 2023, or Dis alone.
+
+        Com weighs an error of valence by the labels' units; here it weighs the error as if the labels had
+        the variance of MER 2023's, so that their units do not matter. On MER 2023 it is Com.
+
+        Args:
+            variance: of the training part's valences, in the units of ``dim``.
+        """
+        if self.dis is None:
             raise ValueError("no labels to score against")
-        return value
+        return self.dis if self.dim is None else self.dis - DIM_WEIGHT * MER_VARIANCE * self.dim / variance
+
+    def in_units(self, deviation: float) -> "Scores":
+        """Scores on standardised valences, told in the units of labels with that deviation."""
+        if self.dim is None:
+            return self
+        dim = self.dim * deviation**2
+        return Scores(self.dis, dim, None if self.dis is None else self.dis - DIM_WEIGHT * dim)
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:

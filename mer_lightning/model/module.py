@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mer_lightning.config.groups import LossConfig, TrainerConfig
 from mer_lightning.data.datamodule import Batch
+from mer_lightning.data.standardise import ValenceScale
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Decision, EmotionNetwork
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
@@ -138,8 +139,10 @@ class EmotionModule(L.LightningModule):
         losses = self._over_ranks(torch.stack(self.losses)) / self.trainer.world_size
         finite = not self._over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
-        self.log(SCORE, scores.monitored)
-        self.history.append({"loss": float(losses.mean()), **scores._asdict()})
+        self.log(SCORE, scores.selection(variance=1.0))
+        scale = getattr(self.trainer.datamodule, "valence_scale", ValenceScale())  # type: ignore[attr-defined]
+        told = scores.in_units(scale.deviation)._asdict()
+        self.history.append({"loss": float(losses.mean()), **told})
 
     def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:
         """A UserError for a batch's loss that is no number, or decisions that are none."""

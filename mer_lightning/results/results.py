@@ -50,15 +50,20 @@ def summarise_round(
     """Scores and sizes of a round that every fold has finished."""
     rounds = [run.round(fold, number) for fold in range(folds)]
     stopping = [fused(read_predictions(r, "stopping")).scores(corpus) for r in rounds]
+    selection = selection_score(stopping, corpus.valence_variance)
     decided = decide(run, number, folds, config.ensemble)
-    return summarise(number, [read_record(r) for r in rounds], selection_score(stopping), decided, corpus)
+    return summarise(number, [read_record(r) for r in rounds], selection, decided, corpus)
 
 
-def selection_score(scores: Sequence[Scores]) -> float:
-    """Mean over folds of Com, or of Dis for all if one of them has no valence to give a Com."""
-    if any(s.com is None for s in scores):
+def selection_score(scores: Sequence[Scores], variance: float) -> float:
+    """Mean over folds of ``Scores.selection``, or of Dis for all if one of them has no valence.
+
+    Args:
+        variance: of the valences of Train&Val.
+    """
+    if any(s.dim is None for s in scores):
         return mean(s.dis for s in scores if s.dis is not None)
-    return mean(s.com for s in scores if s.com is not None)
+    return mean(s.selection(variance) for s in scores)
 
 
 def summarise(

@@ -70,7 +70,7 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
     shares = fit_shares(systems, corpus, config, leave_out=None)
     decided = together(systems, corpus, config, shares)
     records = [total([trained(run, f, r) for run, r in zip(runs, rounds, strict=True)]) for f in range(folds)]
-    selection = selection_score([part.scores(corpus) for part in decided.held_out])
+    selection = selection_score([part.scores(corpus) for part in decided.held_out], corpus.valence_variance)
     networks = {
         Share(
             f"system_{k}_fold_{f}", f, float(shares.posterior[k]) / folds, float(shares.valence[k]) / folds

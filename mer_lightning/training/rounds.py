@@ -99,9 +99,10 @@ class FoldRounds(PNAO):
         }
 
     def extend(self, folder: Path, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Add the network alone, and its predictions, in single precision as when it is loaded."""
+        """Add the network alone, in single precision and in the labels' units, and its predictions."""
         network = copy.deepcopy(cast(EmotionModule, module).network).cpu().float().eval()
         data = cast(FoldData, trainer.datamodule)  # type: ignore[attr-defined]
+        network.rescale_valence(*data.valence_scale)
         files = RoundFolder(folder)
         write_network(files.network, Trained(network, data.standardisation))
         parts = {"held_out": data.held_out_rows, "stopping": data.stopping_rows, "test": data.test_rows}

@@ -14,10 +14,18 @@ pytest.importorskip("wandb_workspaces")
 SCORES = Scores(dis=0.5, dim=1.0, com=0.25)._asdict()
 SIZES = dict.fromkeys(("parameters", "parameters_ratio", "nodes", "macs", "seconds", "selection"), 1)
 ENTRY = {"round": 0, **SIZES, "validation": SCORES, "by_fold": [SCORES], "test": {"test": SCORES}}
+NUMBERS = dict.fromkeys(("fold", "round", "parameters", "prunable", "nodes", "macs", "epochs"), 1)
 RECORD = Record(
-    fold=0, round=0, score=0.5, parameters=1, prunable=1, nodes=1, macs=1, widths={}, density={}, difference=0.0,
-    epochs=1, seconds=1.0, deltas=[], notes=[], history=[{"loss": 1.0, **SCORES}],
-)  # fmt: skip
+    **NUMBERS | {"fold": 0, "round": 0},
+    score=0.5,
+    widths={},
+    density={},
+    difference=0.0,
+    seconds=1.0,
+    deltas=[],
+    notes=[],
+    history=[{"loss": 1.0, **SCORES}],
+)
 
 
 @pytest.fixture(scope="module")
