@@ -29,6 +29,7 @@ class Architecture:
     softmax: bool = True
     fusion: str = "entropy"
     fusion_weights: tuple[float, ...] = ()
+    calibrated: bool = False  # a temperature for each branch, fitted after training
     widths: dict[str, int] = field(default_factory=dict)
     layers: int = 0  # transformer only
     heads: int = 0  # transformer only

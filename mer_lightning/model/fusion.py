@@ -94,6 +94,10 @@ class FixedFusion(nn.Module):
         return self.weights.expand(log_posteriors.shape[0], -1)
 
 
+class FittedFusion(FixedFusion):
+    """The same weights for every utterance, fitted after training; the mean until then."""
+
+
 def make_fusion(kind: str, widths: Sequence[int], weights: Sequence[float] = ()) -> nn.Module:
     """The fusion named ``kind`` for branches of gathered ``widths``."""
     match kind:
@@ -103,6 +107,8 @@ def make_fusion(kind: str, widths: Sequence[int], weights: Sequence[float] = ())
             return AttentionFusion(widths)
         case "mean":
             return FixedFusion([1.0] * len(widths))
+        case "linear_fitted":
+            return FittedFusion([1.0] * len(widths))
         case "linear":
             return FixedFusion(weights)
     raise ValueError(f"unknown fusion {kind!r}")

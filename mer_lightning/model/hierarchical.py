@@ -1,6 +1,7 @@
 """The hierarchical network: one branch per acoustic level, decisions fused (Fig. 1 of the paper)."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,18 @@ class Branch(nn.Module):
         return (h, *self.decoder(h))
 
 
+class Branches(NamedTuple):
+    """What M branches say of B utterances, before they are fused."""
+
+    log_posteriors: Tensor  # (B, M, C)
+    valences: Tensor  # (B, M)
+    gathered: Sequence[Tensor]  # M times (B, D_i)
+
+
 class HierarchicalNetwork(EmotionNetwork):
     """M branches over standardised features, fused into one decision."""
+
+    temperatures: Tensor | None  # (M,), of the branches in the fusion; None: not calibrated
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -35,6 +46,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
         gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
         self.fusion = make_fusion(architecture.fusion, gathered, architecture.fusion_weights)
+        self.register_buffer("temperatures", torch.ones(len(gathered)) if architecture.calibrated else None)
 
     @property
     def voices(self) -> tuple[str, ...]:
@@ -60,6 +72,10 @@ class HierarchicalNetwork(EmotionNetwork):
 
     def forward(self, features: Mapping[str, Tensor]) -> Decision:
         """Feature set -> (B, D_s), standardised -> the decision for each of the B utterances."""
+        return self.fuse(self.decide(features))
+
+    def decide(self, features: Mapping[str, Tensor]) -> Branches:
+        """Feature set -> (B, D_s), standardised -> what each branch says by itself."""
         gathered, logits, valences = [], [], []
         for branch, sets in zip(self.branches, self.sets, strict=True):
             h, branch_logits, branch_valence = branch([features[name] for name in sets])
@@ -67,14 +83,21 @@ class HierarchicalNetwork(EmotionNetwork):
             logits.append(branch_logits)
             valences.append(branch_valence)
         log_posteriors = torch.log_softmax(torch.stack(logits, dim=1), dim=-1)
-        branch_valences = torch.stack(valences, dim=1)
-        return self._fuse(log_posteriors, branch_valences, gathered)
+        return Branches(log_posteriors, torch.stack(valences, dim=1), gathered)
 
-    def _fuse(self, log_posteriors: Tensor, valences: Tensor, gathered: Sequence[Tensor]) -> Decision:
-        """The branches' (B, M, C), (B, M) and M times (B, D_i) -> one decision."""
+    def fuse(self, branches: Branches, temperatures: Tensor | None = None) -> Decision:
+        """One decision from the branches'.
+
+        Args:
+            temperatures: (M,), of the branches' posteriors; None: the network's own, if it is calibrated.
+        """
+        log_posteriors, valences, gathered = branches
         fused, mixed = log_posteriors, valences
         if self.fusion_learns_alone:
             fused, mixed, gathered = fused.detach(), mixed.detach(), [h.detach() for h in gathered]
+        temperatures = self.temperatures if temperatures is None else temperatures
+        if temperatures is not None:
+            fused = torch.log_softmax(fused / temperatures.unsqueeze(-1), dim=-1)
         weights = self.fusion(fused, gathered)
         return Decision(
             log_posterior=fuse_log_posteriors(fused, weights),

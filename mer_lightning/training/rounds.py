@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import lightning as L
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from mer_lightning.pnao.callback import PNAO, MaskRule
 from mer_lightning.pnao.masks import Masks, random_masks, top_k_masks
 from mer_lightning.pnao.probe import Probe
 from mer_lightning.pnao.store import RoundStore
+from mer_lightning.training.calibrate import fit_fusion
 from mer_lightning.training.fit import Progress, fit
 from mer_lightning.training.news import Listener
 from mer_lightning.training.outcome import predict_part, read_predictions, read_record, write_predictions
@@ -102,6 +104,8 @@ class FoldRounds(PNAO):
         """Add the network alone, in single precision and in the labels' units, and its predictions."""
         network = copy.deepcopy(cast(EmotionModule, module).network).cpu().float().eval()
         data = cast(FoldData, trainer.datamodule)  # type: ignore[attr-defined]
+        stopping = data.table(torch.device("cpu"))[torch.from_numpy(data.stopping_rows)]
+        fit_fusion(network, stopping.features, stopping.emotion)
         network.rescale_valence(*data.valence_scale)
         files = RoundFolder(folder)
         write_network(files.network, Trained(network, data.standardisation))
