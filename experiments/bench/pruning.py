@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, timed
-from mer_lightning.errors import UserError
+from mer_lightning.config.registry import NETWORKS
+from mer_lightning.errors import UserError, optional
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
-from mer_lightning.model.build import KINDS
 from mer_lightning.model.gathering import hidden_layers
 from mer_lightning.model.groups import Consumer, NodeGroup
-from mer_lightning.optional import optional
 from mer_lightning.pnao import compact, global_masks
 from mer_lightning.pnao.importance import group_importances, node_importance
 
@@ -64,7 +63,7 @@ def torch_pruning_ratio(scale: Scale) -> list[Figure]:
         optional("torch_pruning", "torch-pruning==1.6.*")
     except UserError as error:
         return [Figure(name, None, 10.0, higher=True, skipped=str(error))]
-    with mock.patch.dict(KINDS, {"plain": PlainNetwork}):
+    with mock.patch.dict(NETWORKS, {"plain": PlainNetwork}):
         torch.manual_seed(0)
         network = uneven(PlainNetwork(Architecture({"x": 1024}, {}, classes=6, kind="plain")).eval())
         x = torch.randn(8, 1024)

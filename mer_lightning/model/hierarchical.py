@@ -34,7 +34,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.sets = [(level, *architecture.shared) for level in architecture.levels]
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
         gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
-        self.fusion = make_fusion(architecture.fusion, gathered, architecture.fusion_weights)
+        self.fusion = make_fusion(architecture.fusion, gathered, **architecture.fusion_options)
 
     @property
     def voices(self) -> tuple[str, ...]:

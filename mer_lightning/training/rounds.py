@@ -137,7 +137,7 @@ def initial(config: Config, data: FoldData) -> Start:
         dropout=n.dropout,
         softmax=n.softmax,
         fusion=f.kind,
-        fusion_weights=tuple(f.weights),
+        fusion_options=f.options,
     )
     return Start(build(architecture), UncertaintyWeighting(config.loss.weighting), {}, [])
 

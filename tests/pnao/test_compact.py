@@ -21,7 +21,7 @@ SHAPES = [
         dimension=8,
         softmax=False,
         fusion="linear",
-        fusion_weights=(1, 2),
+        fusion_options={"weights": [1, 2]},
     ),
 ]
 
