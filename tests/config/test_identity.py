@@ -22,7 +22,8 @@ PLAIN = composed()
     "override",
     ["trainer.devices=2", "trainer.nodes=2", "trainer.threads=3", "trainer.accelerator=cpu",
      "folds.workers=2", "logger=wandb", "logger.tags=[a]", "data.resident_gb=1", "task=report",
-     "demo.port=80", "format=torch", "extract.clips=3", "report.runs=x", "model.fold=1", "input=x", "output=x"],
+     "demo.port=80", "format=torch", "extract.clips=3", "report.runs=x", "model.fold=1", "input=x",
+     "output=x"],
 )  # fmt: skip
 def test_where_and_how_fast_a_run_is_made_is_no_part_of_it(override: str) -> None:
     other = composed(override)
