@@ -14,29 +14,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mer_lightning.config.schema import checked, register
-from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.config.compose import checked, conf_folder, register
+from mer_lightning.config.job import in_a_sweep
+from mer_lightning.config.mistakes import users_mistake
+from mer_lightning.config.registry import TASKS
+from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import sweep
 from mer_lightning.training.signals import exit_code, requeue, stop_like_ctrl_c
 
-TASKS = {
-    "fit": "mer_lightning.tasks.fit",
-    "import": "mer_lightning.tasks.import_store",
-    "extract": "mer_lightning.tasks.extract",
-    "predict": "mer_lightning.tasks.predict",
-    "export": "mer_lightning.tasks.export",
-    "demo": "mer_lightning.tasks.demo",
-    "report": "mer_lightning.tasks.report",
-    "dashboard": "mer_lightning.tasks.dashboard",
-}
 STARTED = time.time()
-
-
-def conf_folder() -> Path:
-    """``conf`` of the wheel, or of the checkout."""
-    package = Path(__file__).resolve().parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
@@ -44,7 +31,7 @@ def run(settings: DictConfig) -> float | tuple[float, float] | None:
     """Do the task; as one of a sweep's jobs, return what a sweeper judges it by."""
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     try:
-        if sweep.in_a_sweep():
+        if in_a_sweep():
             return sweep.attempt(directory, lambda: work(settings, directory))
         work(settings, directory)
         return None
@@ -55,7 +42,8 @@ def run(settings: DictConfig) -> float | tuple[float, float] | None:
 def work(settings: DictConfig, directory: RunDirectory) -> None:
     """Check the configuration, then do the task."""
     config = sweep.sharing(checked(settings))
-    import_module(TASKS[config.task]).run(config, directory)  # late: torch and lightning take seconds
+    task = import_module(f"mer_lightning.tasks.{TASKS[config.task].module}")  # late: torch takes seconds
+    task.run(config, directory)
     sweep.forget_failure(directory)
 
 
@@ -83,11 +71,10 @@ def main() -> None:
     try:
         options = known_options(sys.argv[1:])
         if options.multirun:
-            sweep.refuse_unnamed(options.overrides, conf_folder() / "config.yaml")
-        with sweep.summed_up():
-            run()
+            sweep.refuse_unnamed(options.overrides)
+        run()
     except Exception as error:
-        message = users_mistake(error)
+        message = sweep.cut_short(error) or users_mistake(error)
         if wants_traceback or message is None:
             raise
         if refused := sweep.without_trace():

@@ -1,26 +1,18 @@
-"""A user's mistake, and damaged files."""
+"""A user's mistake, what is not installed, full disks and damaged files."""
 
 import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
-
-NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|ray|submitit)")
 
 MAKE_SPACE = "what was written before is whole: make space, and the same command goes on"
 SAFETENSORS_FULL = re.compile(rf"(?:os error|code:) {errno.ENOSPC}\b")  # as its versions put it
 LONGEST = 2000  # characters of a message
-READING_CONFIGURATION = (
-    "hydra",
-    "omegaconf",
-    "yaml",
-    "codecs",
-)  # raise ValueError and more
 
 
 class UserError(Exception):
@@ -30,23 +22,12 @@ class UserError(Exception):
     """
 
 
-def users_mistake(error: Exception) -> str | None:
-    """What to tell the user, in one line; None where the error is none that a user can mend."""
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not a valid override: {one_line(error).split(' See https')[0]}"
-    if missing := NOT_INSTALLED.search(str(error)):
-        return f"{missing[1]} is not installed: pip install 'mer-lightning[{missing[1]}]'"
-    if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
-        return one_line(error)
-    if isinstance(error, RecursionError):
-        return "a file or an override is nested too deeply to be read; HYDRA_FULL_ERROR=1 shows which"
-    if raised_in(error) in READING_CONFIGURATION:
-        return f"a configuration file or an override cannot be read: {one_line(error)}"
-    if disk_full(error):
-        return f"no space is left on the disk; {MAKE_SPACE}"
-    if isinstance(error, OSError) and error.filename is not None:
-        return one_line(f"{error.filename}: {error.strerror}")
-    return None
+def optional(module: str, install: str) -> Any:
+    """A module that not everybody needs; a UserError says what to ``pip install`` where it is not there."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UserError(f"this needs {module}: pip install '{install}' ({error})") from error
 
 
 def disk_full(error: Exception) -> bool:
@@ -54,14 +35,6 @@ def disk_full(error: Exception) -> bool:
     if isinstance(error, SafetensorError):
         return SAFETENSORS_FULL.search(str(error)) is not None
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def raised_in(error: Exception) -> str:
-    """The package or module that raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def one_line(told: object) -> str:

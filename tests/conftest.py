@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from mer_lightning.__main__ import conf_folder, spelled_out
-from mer_lightning.config.schema import Config, checked, register
+from mer_lightning.__main__ import spelled_out
+from mer_lightning.config.compose import checked, conf_folder, register
+from mer_lightning.config.schema import Config
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 EMOTIONS = ("angry", "happy", "sad")

@@ -27,9 +27,9 @@ from experiments.bench.measure import (
 from experiments.bench.scaling import DIRECTIONS, STEPS, draw
 from experiments.bench.setting import CPU, epoch_of_ours, fold_data, masked, new_module, settings, thinning
 from experiments.bench.training import Products
+from mer_lightning.config.registry import NETWORKS
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Architecture
-from mer_lightning.model.build import KINDS
 from mer_lightning.model.dropout import Dropout
 from mer_lightning.pnao import compact
 
@@ -177,7 +177,7 @@ def test_torchs_dropout_drops_as_much_as_ours() -> None:
 
 
 def test_the_plain_network_loses_the_same_nodes_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "plain", pruning.PlainNetwork)
+    monkeypatch.setitem(NETWORKS, "plain", pruning.PlainNetwork)
     network = pruning.PlainNetwork(Architecture({"x": 12}, {}, classes=3, kind="plain")).eval()
     masks, x = thinning(network, 0.3), {"x": torch.randn(4, 12)}
     narrow = compact(network, masks)

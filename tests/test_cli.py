@@ -12,7 +12,9 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mer_lightning.__main__ import conf_folder, spelled_out
+from mer_lightning.__main__ import spelled_out
+from mer_lightning.config.compose import conf_folder
+from mer_lightning.config.registry import CHOSEN_BY_NAME
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.views.terminal import continue_command
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
@@ -56,13 +58,15 @@ def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None
 @pytest.mark.parametrize(
     "choice",
     [
-        f"{group}={p.stem}"
-        for group in ("fusion", "loss", "network", "pnao", "trainer")
-        for p in sorted((conf_folder() / group).glob("*.yaml"))
+        *(f"{r.key.partition('.')[0]}={name}" for r in CHOSEN_BY_NAME for name in r),
+        "data=mer2023",
+        "trainer=ddp",
     ],
 )
 def test_every_choice_composes(choice: str) -> None:
+    data = "data.root=x data.levels=[a,b]"
     needs = {
+        **{f"data={name}": data for name in ("folder", "mertools", "store", "mer2023")},
         "fusion=linear": "fusion.weights=[1,1,2]",
         "network=transformer": "pnao.rounds=0 loss.supervision=both",
     }
@@ -72,15 +76,16 @@ def test_every_choice_composes(choice: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pnao.raet=0.1"], "raet"),
+        (["pnao.raet=0.1"], "unknown configuration key pnao.raet; did you mean pnao.rate?"),
+        (["trainer.lr=1e-3"], "unknown configuration key trainer.lr; did you mean trainer.learning_rate?"),
         (["-model.fold=0"], "ignored explicit argument 'odel.fold=0'; settings are given as key=value"),
-        (["+pnao.raet=0.1"], "raet"),
+        (["+pnao.raet=0.1"], "unknown configuration key pnao.raet; did you mean pnao.rate?"),
         (["pnao.rate=1.0"], "pnao.rate=1.0: expected a value in [0, 1)"),
         (["pnao.rate=-0.1"], "pnao.rate=-0.1: expected a value in [0, 1)"),
         (["pnao.rate=nan"], "pnao.rate=nan"),
-        (["pnao.rate=high"], "pnao.rate"),
-        (["task=fly"], "task=fly: expected one of fit"),
-        (["+experiment=pano"], "experiment/pano"),
+        (["pnao.rounds=two"], "pnao.rounds=two: Value 'two' of type 'str' could not be converted to Integer"),
+        (["task=predit"], "task=predit: expected one of fit, import, extract, predict, export"),
+        (["+experiment=pano"], "experiment=pano: expected one of baseline, enf,"),
         (["fusion=linear"], "one weight per level"),
         (["fusion=linear", "fusion.weights=[1,2]"], "2 weights for 3 levels"),
         (["data=folder", "data.levels=[a]"], "data.root"),

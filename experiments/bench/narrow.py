@@ -11,10 +11,10 @@ from torch import Tensor
 from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio, timed
 from experiments.bench.setting import CPU, fold_data, masked, new_module, settings, thinning
 from mer_lightning.data.standardise import Standardisation
+from mer_lightning.errors import optional
 from mer_lightning.export.module import export
 from mer_lightning.model.base import EmotionNetwork
 from mer_lightning.model.checkpoint import Trained
-from mer_lightning.optional import optional
 from mer_lightning.pnao import compact
 from mer_lightning.results.predictor import Member, Predictor
 

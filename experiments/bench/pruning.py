@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.measure import Figure, Scale, Side, interleaved, medians, ratio, timed
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, optional
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.gathering import hidden_layers
-from mer_lightning.optional import optional
 from mer_lightning.pnao import Nodes, chain, compact, global_masks, node_importance, weight_importance
 from mer_lightning.pnao.nodes import widths
 

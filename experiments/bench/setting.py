@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from mer_lightning.__main__ import conf_folder
-from mer_lightning.config.schema import Config, checked, register
+from mer_lightning.config.compose import checked, conf_folder, register
+from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import draw_folds

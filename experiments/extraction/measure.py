@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from mer_lightning.__main__ import conf_folder
+from mer_lightning.config.compose import checked, conf_folder, register
 from mer_lightning.config.extract import ExtractConfig, HubertConfig
-from mer_lightning.config.schema import checked, register
 from mer_lightning.extract import hubert
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.detectors import make_detector

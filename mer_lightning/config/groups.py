@@ -1,42 +1,44 @@
 """The groups of the configuration: what every key is, and which values make sense.
 
-The values are in ``conf/``; here are their types and checks. Fields of two types are declared ``Any`` and
-checked here, because OmegaConf 2.3 cannot merge into a union inside a group.
+The values are in ``conf/``; here are their types and checks, and the values of what one part alone looks at.
+Fields of two types are declared ``Any`` and checked here, because OmegaConf 2.3 cannot merge into a union
+inside a group. Fields that are no part of a run's identity are marked ``ASIDE`` or ``PLACE``.
 """
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mer_lightning.config.checks import BIG, between, one_of
+from mer_lightning.config.registry import FUSIONS, NETWORKS, READERS, WEIGHTINGS
 from mer_lightning.errors import UserError
 
-READERS = ("folder", "mertools", "store", "synthetic")
-FUSIONS = ("entropy", "attention", "mean", "linear")
-WEIGHTINGS = ("paper", "kendall", "liebel", "sum", "as_printed")
+ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
+PLACE = {"identity": "place"}  # of one that names a place on this machine; what is there may matter
 
 
 @dataclass(kw_only=True)
 class DataConfig:
     """Which utterances, features and folds."""
 
-    reader: str  # folder | mertools | store | synthetic
-    root: str | None  # where the reader looks
+    reader: str  # a name in READERS
+    root: str | None = field(metadata=PLACE)  # where the reader looks
     levels: list[str]  # acoustic levels, one fusion branch each
     shared: list[str]  # feature sets that every branch sees
-    labels: str | None  # label file, where it is not the reader's usual one
+    labels: str | None = field(metadata=PLACE)  # label file, where it is not the reader's usual one
     classes: list[str]  # the emotions and their order; [] takes those found, sorted
     tests: list[str] | None  # names of the test sets; null: every split but train and val
-    test_fold: (
-        int | None
-    )  # the labels' fold that is the test set, all else Train&Val; null: as data.tests says
+    test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: data.tests
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
-    size: str  # synthetic: small | full
-    resident_gb: float  # a larger store is memory-mapped instead of loaded
+    size: str = (
+        "small"  # synthetic: small (1440 utterances of 64 to 128 dimensions) | full (3784, 1024 to 2048)
+    )
+    resident_gb: float = field(
+        default=8.0, metadata=ASIDE
+    )  # store: a larger one is memory-mapped, not loaded
 
     def __post_init__(self) -> None:
-        one_of("data.reader", self.reader, READERS)
+        READERS.check(self.reader)
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
@@ -57,15 +59,15 @@ class DataConfig:
 class NetworkConfig:
     """The network: its kind and sizes."""
 
-    kind: str  # hierarchical: one branch per level (the paper's) | transformer: one token per feature set
+    kind: str  # a name in NETWORKS
     dimension: int  # D, the width of a gathered representation; hidden layers have 2 D
     dropout: float  # after every hidden layer
     softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
-    layers: int  # transformer: encoder layers
-    heads: int  # transformer: attention heads, a divisor of the dimension
+    layers: int = 0  # transformer: encoder layers
+    heads: int = 0  # transformer: attention heads, a divisor of the dimension
 
     def __post_init__(self) -> None:
-        one_of("network.kind", self.kind, ("hierarchical", "transformer"))
+        NETWORKS.check(self.kind)
         if self.kind == "transformer" and (self.layers < 1 or self.heads < 1 or self.dimension % self.heads):
             raise UserError(
                 f"network: a transformer needs layers >= 1 and heads that divide network.dimension="
@@ -79,11 +81,17 @@ class NetworkConfig:
 class FusionConfig:
     """How the branches' decisions become one."""
 
-    kind: str  # entropy | attention | mean | linear
-    weights: list[float]  # linear: one weight per level
+    kind: str  # a name in FUSIONS
+    weights: list[float] = field(default_factory=list)  # linear: one weight per level
+    calibrated: bool = False  # a temperature for each branch, fitted after training on the stopping part
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a fusion's constructor may name."""
+        return {name: value for name, value in vars(self).items() if name not in ("kind", "calibrated")}
 
     def __post_init__(self) -> None:
-        one_of("fusion.kind", self.kind, FUSIONS)
+        FUSIONS.check(self.kind)
         if self.kind == "linear" and not self.weights:
             raise UserError("fusion=linear needs one weight per level, fusion.weights=[0.5,0.3,0.2]")
         if any(w < 0 for w in self.weights) or (self.weights and sum(self.weights) <= 0):
@@ -94,13 +102,13 @@ class FusionConfig:
 class LossConfig:
     """Eq. 8 and 9."""
 
-    weighting: str  # paper | kendall | liebel | sum | as_printed
+    weighting: str  # a name in WEIGHTINGS
     supervision: str  # branch | fused | both
     auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
 
     def __post_init__(self) -> None:
-        one_of("loss.weighting", self.weighting, WEIGHTINGS)
+        WEIGHTINGS.check(self.weighting)
         one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
         between("loss.auxiliary", self.auxiliary, 0, BIG)
         between("loss.alpha", self.alpha, 0, BIG)
@@ -118,7 +126,7 @@ class PnaoConfig:
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
     control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
-    like: str | None  # control: the finished PNAO run to match; null: it is made first
+    like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
 
     @property
     def last_round(self) -> int:
@@ -156,7 +164,7 @@ class CombineConfig:
 
     of: str  # none | levels: one single-branch system per level | fusions: PNAO with attention, with entropy
     weights: str  # mean | fitted: on the out-of-fold predictions
-    runs: list[str]  # finished runs to combine instead of training the systems
+    runs: list[str] = field(metadata=PLACE)  # finished runs to combine instead of training the systems
 
     def __post_init__(self) -> None:
         one_of("combine.of", self.of, ("none", "levels", "fusions"))
@@ -178,11 +186,11 @@ class TrainerConfig:
     weight_decay: float
     patience: int  # epochs without a better validation score before a round stops
     gradient_clip: float  # largest norm of the gradient; 0: no limit
-    accelerator: str  # auto | cpu | gpu
+    accelerator: str = field(metadata=ASIDE)  # auto | cpu | gpu
     precision: str  # 32-true | bf16-mixed | 64-true; fp16 would scale the gradients under the sparse term
-    threads: int  # intra-op threads of a fit on the CPU
-    devices: Any  # int or str: devices of one fit on each machine, a process each; auto: every GPU
-    nodes: int  # machines of one fit
+    threads: int = field(metadata=ASIDE)  # intra-op threads of a fit on the CPU
+    devices: Any = field(metadata=ASIDE)  # int or "auto": devices of one fit on each machine, a process each
+    nodes: int = field(metadata=ASIDE)  # machines of one fit
 
     def __post_init__(self) -> None:
         between("trainer.epochs", self.epochs, 1, BIG)
@@ -199,64 +207,3 @@ class TrainerConfig:
         if self.devices != "auto" and (type(self.devices) is not int or self.devices < 1):
             raise UserError(f"trainer.devices={self.devices}: expected a number (1 or more) or 'auto'")
         between("trainer.nodes", self.nodes, 1, 65536)
-
-
-@dataclass(kw_only=True)
-class FoldsConfig:
-    """How the folds share the machine."""
-
-    workers: Any  # int or str: processes side by side; auto: one per core or GPU, at most one per fold
-
-    def __post_init__(self) -> None:
-        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
-            raise UserError(f"folds.workers={self.workers}: expected a number (1 or more) or 'auto'")
-
-
-@dataclass(kw_only=True)
-class ModelConfig:
-    """A trained model: ``model=DIR`` on the command line is short for ``model.path=DIR``."""
-
-    path: str | None  # a finished run's directory, or its model folder
-    fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
-
-
-@dataclass(kw_only=True)
-class DemoConfig:
-    """``task=demo``: a page to drop a clip into."""
-
-    host: str  # the address it listens at; 127.0.0.1: this machine alone
-    port: int
-    max_megabytes: float  # larger clips are refused
-    max_seconds: float  # longer clips are refused
-
-    def __post_init__(self) -> None:
-        between("demo.port", self.port, 1, 65535)
-        between("demo.max_megabytes", self.max_megabytes, 0, 1e6)
-        between("demo.max_seconds", self.max_seconds, 0, 1e6)
-
-
-@dataclass(kw_only=True)
-class LoggerConfig:
-    """A dashboard that watches the training: ``logger=none``, ``wandb`` or ``tensorboard``."""
-
-    kind: str  # none | wandb | tensorboard
-    project: str  # wandb: the project there
-    entity: str | None  # wandb: the user or team it belongs to; null: the account's own
-    mode: str  # wandb: online | offline, which `wandb sync` uploads later
-    tags: list[str]  # wandb
-    artifact: bool  # wandb: the model is uploaded, too
-
-    def __post_init__(self) -> None:
-        one_of("logger.kind", self.kind, ("none", "wandb", "tensorboard"))
-        one_of("logger.mode", self.mode, ("online", "offline"))
-        if not self.project or re.search(r"[/\\#?%:]", self.project):
-            raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
-        if len(self.project) > 128 or not all(0 < len(tag) <= 64 for tag in self.tags):
-            raise UserError("logger: W&B takes at most 128 letters for a project, and 1 to 64 for a tag")
-
-
-@dataclass(kw_only=True)
-class ReportConfig:
-    """``task=report``: finished runs compared."""
-
-    runs: str | None  # the folder that holds them, at any depth; the report goes to its report/

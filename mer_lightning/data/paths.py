@@ -1,9 +1,9 @@
 """Where the readers look, and what they say when the thing is not there."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from mer_lightning.config.checks import did_you_mean
 from mer_lightning.errors import UserError
 
 
@@ -32,10 +32,8 @@ def require_sets(
     """A UserError for the first feature set of ``wanted`` that is not among ``present``."""
     there = sorted(present)
     for name in wanted:
-        if name in there:
-            continue
-        close = difflib.get_close_matches(name, there, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(
-            f"{where}: no feature set {name!r}{hint}; there are: {', '.join(there) or 'none'} ({advice})"
-        )
+        if name not in there:
+            raise UserError(
+                f"{where}: no feature set {name!r}{did_you_mean(name, there)}; there are: "
+                f"{', '.join(there) or 'none'} ({advice})"
+            )

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.export import Dim, ExportedProgram
 
-from mer_lightning.errors import UserError
-from mer_lightning.optional import optional
+from mer_lightning.errors import UserError, optional
 
 PROGRAM = "mer_lightning"  # says in a file's description whose export it is
 EXTRA = "mer-lightning[export]"

@@ -21,10 +21,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mer_lightning.errors import UserError, reading
+from mer_lightning.errors import UserError, optional, reading
 from mer_lightning.extract.media import Frame
 from mer_lightning.files.checksums import sha256
-from mer_lightning.optional import optional
 
 
 class Box(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.optional import optional
+from mer_lightning.errors import optional
 
 if TYPE_CHECKING:  # PyAV takes a while to import, and only extraction needs it
     from av.audio.resampler import AudioResampler

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from mer_lightning.pnao.nodes import Nodes, widths
 class Architecture:
     """A network as data: enough to build it, before its weights are loaded.
 
-    kind: ``hierarchical`` or ``transformer``. levels, shared: feature set -> input dimension. widths: node
+    kind, fusion: their names. levels, shared: feature set -> input dimension. widths: node
     group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, or
     2 D for first hidden layers).
     """
@@ -28,7 +28,7 @@ class Architecture:
     dropout: float = 0.3
     softmax: bool = True
     fusion: str = "entropy"
-    fusion_weights: tuple[float, ...] = ()
+    fusion_options: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = False  # a temperature for each branch, fitted after training
     widths: dict[str, int] = field(default_factory=dict)
     layers: int = 0  # transformer only

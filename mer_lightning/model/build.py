@@ -1,24 +1,19 @@
-"""The one place that knows all kinds of networks."""
+"""Networks from their description."""
 
 import warnings
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from mer_lightning.config.registry import NETWORKS
 from mer_lightning.model.base import Architecture, EmotionNetwork
-from mer_lightning.model.hierarchical import HierarchicalNetwork
-from mer_lightning.model.transformer import TransformerNetwork
-
-KINDS: dict[str, type[EmotionNetwork]] = {
-    "hierarchical": HierarchicalNetwork,
-    "transformer": TransformerNetwork,
-}
 
 
 def build(architecture: Architecture) -> EmotionNetwork:
     """The network that ``architecture`` describes, with fresh weights."""
-    return KINDS[architecture.kind](architecture)
+    return cast(EmotionNetwork, NETWORKS[architecture.kind](architecture))
 
 
 def sketched(architecture: Architecture) -> EmotionNetwork:

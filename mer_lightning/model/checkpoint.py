@@ -54,8 +54,7 @@ def read_network(stem: Path) -> Trained:
             raise UserError(
                 f"{path}: damaged, its hash is not the one in {stem.name}.json; restore or delete it"
             )
-        a = description["architecture"]
-        architecture = Architecture(**{**a, "fusion_weights": tuple(a["fusion_weights"])})
+        architecture = Architecture(**description["architecture"])
         check_shape(asdict(architecture), ARCHITECTURE, "architecture")
         tensors = load(content)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")

@@ -1,9 +1,13 @@
 """Decision fusion: how the M branches' posteriors and valences become one decision (Eq. 5-7)."""
 
 from collections.abc import Sequence
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from mer_lightning.config.registry import FUSIONS
 
 
 def entropy_weights(entropies: Tensor) -> Tensor:
@@ -79,8 +83,8 @@ class AttentionFusion(nn.Module):
         return torch.softmax(self.score(torch.cat(list(gathered), dim=-1)), dim=-1)
 
 
-class FixedFusion(nn.Module):
-    """The same weights for every utterance: the mean, or given ones (scaled to sum to 1)."""
+class LinearFusion(nn.Module):
+    """Given weights, one per branch, scaled to sum to 1; the same for every utterance."""
 
     weights: Tensor
 
@@ -94,21 +98,19 @@ class FixedFusion(nn.Module):
         return self.weights.expand(log_posteriors.shape[0], -1)
 
 
-class FittedFusion(FixedFusion):
+class MeanFusion(LinearFusion):
+    """The same weight for every branch."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__([1.0] * len(widths))
+
+
+class FittedFusion(MeanFusion):
     """The same weights for every utterance, fitted after training; the mean until then."""
 
 
-def make_fusion(kind: str, widths: Sequence[int], weights: Sequence[float] = ()) -> nn.Module:
-    """The fusion named ``kind`` for branches of gathered ``widths``."""
-    match kind:
-        case "entropy":
-            return EntropyFusion()
-        case "attention":
-            return AttentionFusion(widths)
-        case "mean":
-            return FixedFusion([1.0] * len(widths))
-        case "linear_fitted":
-            return FittedFusion([1.0] * len(widths))
-        case "linear":
-            return FixedFusion(weights)
-    raise ValueError(f"unknown fusion {kind!r}")
+def make_fusion(kind: str, widths: Sequence[int], **options: Any) -> nn.Module:
+    """The fusion named ``kind`` of branches of gathered ``widths``; its constructor gets what it names."""
+    fusion = FUSIONS[kind]
+    given = {"widths": widths} | options
+    return cast(nn.Module, fusion(**{k: v for k, v in given.items() if k in signature(fusion).parameters}))

@@ -45,7 +45,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.sets = [(level, *architecture.shared) for level in architecture.levels]
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
         gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
-        self.fusion = make_fusion(architecture.fusion, gathered, architecture.fusion_weights)
+        self.fusion = make_fusion(architecture.fusion, gathered, **architecture.fusion_options)
         self.register_buffer("temperatures", torch.ones(len(gathered)) if architecture.calibrated else None)
 
     @property

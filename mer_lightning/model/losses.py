@@ -1,9 +1,12 @@
 """The loss of a round: two tasks, weighted by uncertainty (Eq. 9), and the sparse term (Eq. 8)."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from mer_lightning.config.registry import WEIGHTINGS
 
 
 def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
@@ -37,31 +40,59 @@ def valence_loss(predicted: Tensor, valence: Tensor) -> Tensor:
     return masked_mean(squared if squared.ndim == 1 else squared.mean(dim=1), known)
 
 
+def paper(losses: Tensor, log_d: Tensor) -> Tensor:
+    """``L_e / d1^2 + L_v / (2 d2^2) + log(1 + d1) + log(1 + d2)``, Eq. 9 as meant."""
+    d = log_d.exp()
+    return halved(losses) / d.square() + torch.log1p(d)
+
+
+def kendall(losses: Tensor, log_d: Tensor) -> Tensor:
+    """``L_e / d1^2 + L_v / (2 d2^2) + log d1 + log d2`` (Cipolla et al. 2018)."""
+    return halved(losses) / log_d.exp().square() + log_d
+
+
+def liebel(losses: Tensor, log_d: Tensor) -> Tensor:
+    """``L_e / (2 d1^2) + L_v / (2 d2^2) + log(1 + d1^2) + log(1 + d2^2)``."""
+    d = log_d.exp()
+    return 0.5 * losses / d.square() + torch.log1p(d.square())
+
+
+def unweighted(losses: Tensor, log_d: Tensor) -> Tensor:
+    """``L_e + L_v``; the d are not used."""
+    return losses
+
+
+def as_printed(losses: Tensor, log_d: Tensor) -> Tensor:
+    """``d1^2 L_e + d2^2 L_v / 2 + log(1 + d1) + log(1 + d2)``: Eq. 9 to the letter, kept for the record.
+
+    Its minimum is d -> 0 for every loss.
+    """
+    d = log_d.exp()
+    return halved(losses) * d.square() + torch.log1p(d)
+
+
+def halved(losses: Tensor) -> Tensor:
+    """(2,) losses, that of valence halved: what cross-entropy and a squared error are in one likelihood."""
+    return losses * losses.new_tensor([1.0, 0.5])
+
+
 class UncertaintyWeighting(nn.Module):
     """Two task losses as one, weighted by learned uncertainties d1, d2 > 0.
 
-    ==============  ==========================================================================
-    ``paper``       ``L_e / d1^2 + L_v / (2 d2^2) + log(1 + d1) + log(1 + d2)``, Eq. 9 as meant
-    ``kendall``     ``L_e / d1^2 + L_v / (2 d2^2) + log d1 + log d2`` (Cipolla et al. 2018)
-    ``liebel``      ``L_e / (2 d1^2) + L_v / (2 d2^2) + log(1 + d1^2) + log(1 + d2^2)``
-    ``sum``         ``L_e + L_v``; the d are not used
-    ``as_printed``  ``d1^2 L_e + d2^2 L_v / 2 + log(1 + d1) + log(1 + d2)``: Eq. 9 to the letter,
-                    whose minimum is d -> 0 for every loss; kept for the record
-    ==============  ==========================================================================
-
-    A task of which a batch has no label adds nothing, its logarithm included.
+    ``weighting`` names a function like those above: (2,) losses and (2,) log d -> (2,) the weighted losses
+    with their penalties. A task of which a batch has no label adds nothing, its logarithm included.
     """
 
     def __init__(self, weighting: str = "paper") -> None:
         super().__init__()
-        if weighting == "as_printed":
+        self.terms: Callable[[Tensor, Tensor], Tensor] = WEIGHTINGS[weighting]
+        if self.terms is as_printed:
             warnings.warn(
                 "loss=as_printed: Eq. 9 as printed has its minimum at d -> 0 for every loss, so both "
                 "tasks fade out of the objective; use loss=paper",
                 UserWarning,
                 stacklevel=2,
             )
-        self.weighting = weighting
         self.log_deltas = nn.Parameter(torch.zeros(2))  # d = exp(.) > 0 by construction
 
     @property
@@ -72,21 +103,4 @@ class UncertaintyWeighting(nn.Module):
     def forward(self, emotion_loss: Tensor, valence_loss: Tensor, present: Tensor) -> Tensor:
         """Two scalar losses, and (2,) bool whether the batch has labels for each -> the scalar total."""
         losses = torch.stack([emotion_loss, valence_loss])
-        return (self._terms(losses) * present).sum()
-
-    def _terms(self, losses: Tensor) -> Tensor:
-        """(2,) losses -> (2,) weighted losses with their penalties."""
-        d = self.deltas
-        ce_mse = losses * losses.new_tensor([1.0, 0.5])
-        match self.weighting:
-            case "paper":
-                return ce_mse / d.square() + torch.log1p(d)
-            case "kendall":
-                return ce_mse / d.square() + self.log_deltas
-            case "liebel":
-                return 0.5 * losses / d.square() + torch.log1p(d.square())
-            case "sum":
-                return losses
-            case "as_printed":
-                return ce_mse * d.square() + torch.log1p(d)
-        raise ValueError(f"unknown weighting {self.weighting!r}")
+        return (self.terms(losses, self.log_deltas) * present).sum()

@@ -1,4 +1,4 @@
-"""A sweep's settings side by side: the table on the terminal, ``sweep.csv`` and ``sweep.png``."""
+"""A sweep's settings side by side: a table for the terminal, ``sweep.csv`` and ``sweep.png``."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 
-from mer_lightning.files.atomic import write_bytes, write_text
+from mer_lightning.config.identity import flat
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.style import png
 from mer_lightning.report.figures.sweep import Swept, sweep_figure
@@ -49,21 +49,6 @@ class Setting:
         return tuple(text(value) for key, value in self.values.items() if key != SEED)
 
 
-def show_sweep(folder: Path) -> None:
-    """Print the table, and write table and picture into the sweep's folder, if any setting is finished."""
-    from mer_lightning.views.terminal import print_whole
-
-    settings = read_settings(folder)
-    if not settings:
-        return
-    print_whole(sweep_table(settings, str(folder)))
-    write_text(folder / "sweep.csv", sweep_csv(settings))
-    print(f"settings    {folder / 'sweep.csv'}")
-    if swept_keys(settings):
-        write_bytes(folder / "sweep.png", sweep_picture(settings))
-        print(f"picture     {folder / 'sweep.png'}")
-
-
 def read_settings(folder: Path) -> list[Setting]:
     """All finished settings below a folder, in the order of their values."""
     runs = [run for path in run_folders(folder) if (run := RunDirectory(path)).config.is_file()]
@@ -74,14 +59,6 @@ def read_settings(folder: Path) -> list[Setting]:
         for run, config in zip(runs, configs, strict=True)
     ]
     return sorted(settings, key=lambda s: [order(value) for value in s.values.values()])
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"pnao.rate": 0.05, ...}``."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def varying(configs: Sequence[dict[str, Any]]) -> list[str]:

@@ -7,14 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mer_lightning.config.identity import flat, identity
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
-
-# Settings in which two runs of one system may differ: where and how fast, not what.
-NOT_OF_THE_SYSTEM = (
-    "seed", "experiment_name", "task", "output", "input", "model.", "extract.", "demo.", "format", "folds.",
-    "report.", "logger.",
-    "pnao.like", "combine.runs", "data.root", "data.resident_gb", "trainer.accelerator", "trainer.threads",
-)  # fmt: skip
 
 # Experiment -> its name in the paper's Table 1, in the table's order; then this project's controls.
 PUBLISHED_NAMES = {
@@ -122,7 +116,7 @@ def protocol(run: FinishedRun) -> str:
 def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:
     """The systems among runs on one data set, in the paper's order."""
     found: dict[tuple[str, str], dict[int, FinishedRun]] = {}
-    settings = [flat(run.config) for run in runs]
+    settings = [settings_of(run) for run in runs]
     for experiment in dict.fromkeys(run.experiment for run in runs):
         mine = [(r, s) for r, s in zip(runs, settings, strict=True) if r.experiment == experiment]
         usual = usual_settings([s for _, s in mine], settings)
@@ -140,15 +134,10 @@ def _rank(experiment: str) -> int:
     return ORDER.index(experiment) if experiment in ORDER else len(ORDER)
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """``{"pnao.rate": "0.05", ...}`` without the settings that make no other system."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        elif not f"{prefix}{key}".startswith(NOT_OF_THE_SYSTEM):
-            found[f"{prefix}{key}"] = str(value)
-    return found
+def settings_of(run: FinishedRun) -> dict[str, str]:
+    """``{"pnao.rate": "0.05", ...}``, what makes the run's system another one."""
+    found = flat(identity(run.config, places=False) | {"seed": "", "experiment_name": ""})
+    return {key: str(value) for key, value in found.items()}
 
 
 def usual_settings(mine: Sequence[dict[str, str]], everyone: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -169,7 +158,7 @@ def system_label(experiment: str, own: dict[str, str], usual: dict[str, str]) ->
 
 def other_settings(a: FinishedRun, b: FinishedRun) -> list[str]:
     """Settings besides fusion, pnao and combine in which two systems differ: a difference may be theirs."""
-    mine, theirs = flat(a.config), flat(b.config)
+    mine, theirs = settings_of(a), settings_of(b)
     return [
         f"{key}: {mine[key]} and {theirs[key]}"
         for key in sorted(mine.keys() & theirs.keys())

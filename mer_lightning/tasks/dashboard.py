@@ -5,9 +5,8 @@ from typing import Any
 import wandb
 
 from mer_lightning.config.schema import Config
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, optional
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.optional import optional
 from mer_lightning.views.scalars import EPOCH, ROUND
 from mer_lightning.views.tracker import say
 from mer_lightning.views.wandb import CONFUSION, check_login

@@ -5,10 +5,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mer_lightning.config.schema import Config
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, optional
 from mer_lightning.extract.pipeline import pipeline_for
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.optional import optional
 from mer_lightning.results.predictor import load
 from mer_lightning.tasks.demo_page import Explainer, page
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.config.groups import DemoConfig
+from mer_lightning.config.aside import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import MEDIA, all_clips
 from mer_lightning.extract.media import duration

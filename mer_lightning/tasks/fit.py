@@ -10,6 +10,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from mer_lightning.config.identity import flat, identity
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
@@ -26,12 +27,6 @@ from mer_lightning.training.ranks import together
 from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
 from mer_lightning.views.tracking import NullTracker, tracking
-
-# may differ when a run is continued
-NOT_PART_OF_RESULTS = (
-    *("folds", "input", "output", "format", "model", "extract", "demo", "task", "report", "logger"),
-    *("trainer.devices", "trainer.nodes"),
-)
 
 
 def run(config: Config, directory: RunDirectory) -> None:
@@ -119,18 +114,14 @@ def refuse_another_configuration(config: Config, directory: RunDirectory) -> Non
         )
 
 
-def differences(saved: dict[str, Any], mine: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(saved: dict[str, Any], mine: dict[str, Any]) -> list[str]:
     """Sentences on the keys in which two configurations would give different results."""
-    found = []
-    for key in sorted({*saved, *mine}):
-        if prefix + key in NOT_PART_OF_RESULTS:
-            continue
-        a, b = saved.get(key), mine.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}: {a} there, {b} now")
-    return found
+    there, now = flat(identity(saved)), flat(identity(mine))
+    return [
+        f"{key}: {there.get(key)} there, {now.get(key)} now"
+        for key in sorted({*there, *now})
+        if there.get(key) != now.get(key)
+    ]
 
 
 def saved_or_drawn_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDArray[np.int64]:

@@ -9,78 +9,58 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mer_lightning.config.identity import unswept
+from mer_lightning.config.job import alongside, in_a_sweep, setting_name, sweep_folder
+from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.config.schema import Config
-from mer_lightning.errors import UserError, one_line, users_mistake
+from mer_lightning.errors import UserError, one_line
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
 
-SIDE_BY_SIDE = ("joblib", "ray", "submitit_local")  # launchers whose jobs share this machine
 MARK = "A sweep failed here.\nerror: "  # so begin our notes; another error.txt is not ours to replace
 
 
-@dataclass(frozen=True)
-class Begun:
-    """The sweep that this process started."""
-
-    folder: Path
-    new: bool  # the folder was not there before
-    noted: dict[Path, int]  # failures that were noted there before, and when
-
-
-begun: Begun | None = None
-
-
-class Remember(Callback):
-    """Hydra's way to tell where a sweep goes before its first job starts; see ``conf/config.yaml``."""
+class Sweep(Callback):
+    """What Hydra calls before the first job of a sweep and after the last; see ``conf/config.yaml``."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Remember the folder and the failures of earlier times."""
-        global begun
-        folder = Path(config.hydra.sweep.dir)
-        begun = Begun(folder, not folder.exists(), dict(notes(folder)))
+        """Let this process know the sweep as its jobs do; remember the failures of earlier times."""
+        HydraConfig.instance().set_config(config)
+        self.noted = dict(notes(sweep_folder()))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Sum up. A failure ends the process: of another exception Hydra would make a warning."""
+        try:
+            sum_up(sweep_folder(), self.noted)
+        except Exception as error:
+            message = users_mistake(error) or f"the sweep cannot be summed up: {described(error)}"
+            raise SystemExit(f"error: {message}") from error
 
 
-def refuse_unnamed(overrides: list[str], configuration: Path) -> None:
-    """A UserError for a sweep over a key that the names of the settings' folders leave out.
-
-    configuration: the file that names these keys, ``conf/config.yaml``.
-    """
+def refuse_unnamed(overrides: list[str]) -> None:
+    """A UserError for a sweep over a key that the names of the settings' folders leave out."""
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:  # Hydra will say
         return
-    hydra = yaml.safe_load(configuration.read_text(encoding="utf-8"))["hydra"]
-    left_out = hydra["job"]["config"]["override_dirname"]["exclude_keys"]
     swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    if unnamed := sorted(set(swept) & set(left_out)):
+    if unnamed := sorted(set(swept) & set(unswept())):
         raise UserError(
             f"{unnamed[0]}: cannot be swept, the settings' folders are named without it; give each value a "
             "run or a sweep of its own, with its own hydra.run.dir or hydra.sweep.dir"
         )
-
-
-def in_a_sweep() -> bool:
-    """Whether this is one of a sweep's jobs."""
-    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def alongside() -> bool:
-    """Whether the sweep's other jobs run on this machine at the same time."""
-    return in_a_sweep() and HydraConfig.get().runtime.choices["hydra/launcher"] in SIDE_BY_SIDE
 
 
 def sharing(config: Config) -> Config:
@@ -95,7 +75,7 @@ def attempt(directory: RunDirectory, work: Callable[[], None]) -> float | tuple[
 
     Jobs side by side print one line at their end instead of talking all at once.
     """
-    name = setting_name(directory)
+    name = setting_name(directory.path)
     try:
         count = objective_count()
         if alongside():
@@ -108,7 +88,7 @@ def attempt(directory: RunDirectory, work: Callable[[], None]) -> float | tuple[
     except Exception as error:  # whatever it is, the other settings are none the worse for it
         message = users_mistake(error)
         trace = "" if message else "\n" + "".join(traceback.format_exception(error))
-        message = message or f"{type(error).__name__}: {one_line(error)}"
+        message = message or described(error)
         forget_failure(directory)
         if directory.error.exists():
             raise UserError(f"{directory.error} is in the way, and not of a sweep; move it") from error
@@ -117,9 +97,9 @@ def attempt(directory: RunDirectory, work: Callable[[], None]) -> float | tuple[
         return None
 
 
-def setting_name(directory: RunDirectory) -> str:
-    """The folder below the sweep's."""
-    return os.path.relpath(directory.path, HydraConfig.get().sweep.dir)
+def described(error: Exception) -> str:
+    """An error's kind and message in a line."""
+    return f"{type(error).__name__}: {one_line(error)[:300]}"
 
 
 def objective_count() -> int:
@@ -157,40 +137,17 @@ def notes(folder: Path) -> Iterator[tuple[Path, int]]:
             yield from notes(child)
 
 
-@contextmanager
-def summed_up() -> Iterator[None]:
-    """Around the whole sweep: its table and picture at the end. UserError if a setting failed.
+def sum_up(folder: Path, noted: dict[Path, int]) -> None:
+    """Show and write what the settings came to. UserError, naming them, if any failed after ``noted``."""
+    from mer_lightning.views.terminal import show_sweep  # late: torch and matplotlib take seconds
 
-    What ends a launcher, such as a job that was killed, is a UserError too: the same command goes on.
-    Without a sweep it does nothing.
-    """
-    try:
-        yield
-    except (UserError, HydraException, OmegaConfBaseException):
-        raise  # refused as a whole
-    except Exception as error:
-        if begun is None:
-            raise
-        sum_up(begun)
-        raise UserError(
-            f"the sweep was cut short, {type(error).__name__}: {one_line(error)[:300]}; what is finished is "
-            f"kept. Continue with: {continue_command(begun)}"
-        ) from error
-    if begun is not None:
-        sum_up(begun)
-
-
-def sum_up(sweep: Begun) -> None:
-    """Show and write what the settings came to. UserError, naming them, if any of this sweep failed."""
-    from mer_lightning.report.sweep import show_sweep  # late: matplotlib and scipy take a second
-
-    show_sweep(sweep.folder)
-    failed = [path for path, time in notes(sweep.folder) if sweep.noted.get(path) != time]
+    show_sweep(folder)
+    failed = [path for path, time in notes(folder) if noted.get(path) != time]
     for path in failed:
         reason = path.read_text(encoding="utf-8").removeprefix(MARK).splitlines()[0]
-        print(f"failed    {path.parent.relative_to(sweep.folder)}: {reason}", file=sys.stderr)
+        print(f"failed    {path.parent.relative_to(folder)}: {reason}", file=sys.stderr)
     if failed:
-        names = "; ".join(short_names(sweep.folder, [path.parent for path in failed]))
+        names = "; ".join(short_names(folder, [path.parent for path in failed]))
         raise UserError(
             f"{len(failed)} of the settings failed: {names}. The reasons are above, and in {failed[0].name} "
             "in their folders. Mend them, and the same command with the same hydra.sweep.dir does the rest"
@@ -205,26 +162,37 @@ def short_names(folder: Path, settings: Sequence[Path]) -> list[str]:
     return [",".join(own) or path.name for own, path in zip(parts, settings, strict=True)]
 
 
-def continue_command(sweep: Begun) -> str:
+def continue_command() -> str:
     """The command that goes on with this sweep."""
     given = [a for a in sys.argv[1:] if not a.startswith("hydra.sweep.dir=")]
-    return shlex.join(["python", "-m", "mer_lightning", *given, f"hydra.sweep.dir={sweep.folder}"])
+    return shlex.join(["python", "-m", "mer_lightning", *given, f"hydra.sweep.dir={sweep_folder()}"])
 
 
 def say_how_to_continue() -> None:
     """After Ctrl-C, for a sweep."""
-    if begun is not None:
-        print(
-            "interrupted; the finished settings and rounds are kept. Continue with: "
-            f"{continue_command(begun)}"
-        )
+    if in_a_sweep():
+        print(f"interrupted; the finished settings and rounds are kept. Continue with: {continue_command()}")
+
+
+def cut_short(error: Exception) -> str | None:
+    """What to tell of an error that ended the launcher, such as a job that was killed; sums up what there is.
+
+    None outside a sweep, and where the sweep was refused as a whole.
+    """
+    if not in_a_sweep() or isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return None
+    with suppress(UserError):
+        sum_up(sweep_folder(), {})
+    return (
+        f"the sweep was cut short, {described(error)}; what is finished is kept. Continue with: "
+        f"{continue_command()}"
+    )
 
 
 def without_trace() -> Path | None:
     """The folder of a sweep that was refused before its first job, once Hydra's file in it is removed."""
-    if begun is None or not begun.new or not begun.folder.is_dir():
-        return None
-    if [path.name for path in begun.folder.iterdir()] == ["multirun.yaml"]:
-        (begun.folder / "multirun.yaml").unlink()
-        return begun.folder.absolute()
+    folder = sweep_folder() if in_a_sweep() else None
+    if folder and folder.is_dir() and [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+        (folder / "multirun.yaml").unlink()
+        return folder.absolute()
     return None

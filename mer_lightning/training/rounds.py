@@ -128,7 +128,8 @@ def new_module(config: Config, corpus: Corpus) -> EmotionModule:
         dropout=n.dropout,
         softmax=n.softmax,
         fusion=f.kind,
-        fusion_weights=tuple(f.weights),
+        fusion_options=f.options,
+        calibrated=f.calibrated,
     )
     weighting = UncertaintyWeighting(config.loss.weighting)
     return EmotionModule(build(architecture), weighting, config.loss, config.trainer)

@@ -4,8 +4,8 @@ from typing import Any
 
 from matplotlib.image import imread
 
+from mer_lightning.errors import optional
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.optional import optional
 from mer_lightning.report.runs import FinishedRun
 from mer_lightning.views.scalars import Row, best_values
 from mer_lightning.views.tracker import Memory, say

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,12 +14,14 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mer_lightning.config.job import in_a_sweep
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
+from mer_lightning.files.atomic import write_bytes, write_text
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.metrics import Scores
+from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
 from mer_lightning.results.results import RoundSummary, splits_line
-from mer_lightning.tasks.sweep import in_a_sweep
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
 
@@ -124,6 +127,19 @@ def show_results(run: RunDirectory) -> None:
     )
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
         console.print(f"{what:12s}{path}", markup=False)
+
+
+def show_sweep(folder: Path) -> None:
+    """Print the table of a sweep's finished settings, if any; write table and picture into its folder."""
+    settings = read_settings(folder)
+    if not settings:
+        return
+    print_whole(sweep_table(settings, str(folder)))
+    write_text(folder / "sweep.csv", sweep_csv(settings))
+    print(f"settings    {folder / 'sweep.csv'}")
+    if swept_keys(settings):
+        write_bytes(folder / "sweep.png", sweep_picture(settings))
+        print(f"picture     {folder / 'sweep.png'}")
 
 
 def print_whole(table: Table) -> None:

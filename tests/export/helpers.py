@@ -41,7 +41,7 @@ SYSTEMS: dict[str, tuple[Architecture, ...]] = {
     "entropy": (ENTROPY, ENTROPY),
     "attention": (ATTENTION,),
     "mean": (replace(ENTROPY, fusion="mean"),),
-    "linear": (replace(ENTROPY, fusion="linear", fusion_weights=(0.8, 0.2)),),
+    "linear": (replace(ENTROPY, fusion="linear", fusion_options={"weights": [0.8, 0.2]}),),
     "raw scores": (replace(ENTROPY, softmax=False),),
     "pruned": (PRUNED, ENTROPY),
     "emptied": (replace(ENTROPY, widths={"low/encoder/face": 0, "high/attention_2": 0}),),

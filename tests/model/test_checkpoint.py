@@ -14,7 +14,13 @@ from mer_lightning.model.checkpoint import Trained, read_network, write_network
 
 SHAPES = [
     Architecture(
-        {"a": 5}, {"x": 4}, 3, dimension=8, fusion="linear", fusion_weights=(1.0,), widths={"a/gathered": 3}
+        {"a": 5},
+        {"x": 4},
+        3,
+        dimension=8,
+        fusion="linear",
+        fusion_options={"weights": [1.0]},
+        widths={"a/gathered": 3},
     ),
     Architecture({"a": 5}, {"x": 4}, 3, kind="transformer", dimension=8, layers=1, heads=2),
 ]

@@ -98,5 +98,5 @@ def test_attention_mean_and_linear() -> None:
     torch.testing.assert_close(attention(log_posteriors, gathered).sum(1), torch.ones(4))
     mean = make_fusion("mean", [3, 5])(log_posteriors, gathered)
     torch.testing.assert_close(mean, torch.full((4, 2), 0.5))
-    linear = make_fusion("linear", [3, 5], [3.0, 1.0])(log_posteriors, gathered)
+    linear = make_fusion("linear", [3, 5], weights=[3.0, 1.0])(log_posteriors, gathered)
     torch.testing.assert_close(linear, torch.tensor([0.75, 0.25]).expand(4, -1))

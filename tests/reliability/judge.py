@@ -11,7 +11,8 @@ from typing import NoReturn
 from unittest.mock import patch
 
 from mer_lightning.__main__ import main
-from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.config.mistakes import users_mistake
+from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import UNFINISHED
 
 SECONDS = 10

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.config.groups import FoldsConfig
+from mer_lightning.config.aside import FoldsConfig
+from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.data.readers.store import write_store
-from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import UNFINISHED
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.config.mistakes import users_mistake
+from mer_lightning.errors import UserError
 from tests.security.helpers import SCRIPT, SECRET
 
 

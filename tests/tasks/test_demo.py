@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mer_lightning.config.groups import DemoConfig
+from mer_lightning.config.aside import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.pipeline import Pipeline
 from mer_lightning.tasks.demo_page import Explainer, Explanation, page

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mer_lightning.errors import UserError, users_mistake
+from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.sweep import Swept
 from mer_lightning.report.sweep import (
@@ -171,17 +170,34 @@ def test_another_error_txt_is_never_touched(job: RunDirectory) -> None:
     assert job.error.read_text() == "precious"
 
 
-@pytest.mark.parametrize(
-    ("message", "name"),
-    [
-        ("In 'hydra/launcher/slurm': Could not find 'hydra/launcher/submitit_slurm'", "submitit"),
-        ("In 'hydra/config': Could not find 'hydra/launcher/joblib'", "joblib"),
-        ("In 'hydra/sweeper/search': Could not find 'hydra/sweeper/optuna'", "optuna"),
-    ],
-)
-def test_a_missing_extra_is_named(message: str, name: str) -> None:
-    told = users_mistake(HydraException(message))
-    assert told == f"{name} is not installed: pip install 'mer-lightning[{name}]'"
+@pytest.mark.parametrize("error", [UserError("x is broken; mend it"), ZeroDivisionError("odd\nthing")])
+def test_what_goes_wrong_at_the_end_of_a_sweep_ends_it_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    """Of an exception Hydra would make a warning, and the status would be 0."""
+
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sweep, "sweep_folder", lambda: tmp_path)
+    monkeypatch.setattr(sweep, "sum_up", broken)
+    hook = sweep.Sweep()
+    hook.noted = {}
+    with pytest.raises(SystemExit) as ended:
+        hook.on_multirun_end(OmegaConf.create())
+    assert str(ended.value).startswith("error: ")
+    assert len(str(ended.value).splitlines()) == 1
+
+
+def test_a_launcher_that_dies_cuts_the_sweep_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert sweep.cut_short(RuntimeError("job was killed")) is None  # not in a sweep
+    monkeypatch.setattr(sweep, "in_a_sweep", lambda: True)
+    monkeypatch.setattr(sweep, "sweep_folder", lambda: tmp_path)
+    assert sweep.cut_short(UserError("refused as a whole")) is None
+    told = sweep.cut_short(RuntimeError("job was\nkilled"))
+    assert told is not None
+    assert told.startswith("the sweep was cut short, RuntimeError: job was killed; what is finished is kept")
+    assert told.endswith(f"hydra.sweep.dir={tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mer_lightning.config.groups import LoggerConfig
+from mer_lightning.config.aside import LoggerConfig
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory

@@ -3,24 +3,10 @@
 from dataclasses import replace
 
 from mer_lightning.config.groups import DataConfig
-from mer_lightning.data.corpus import (
-    NO_FOLD,
-    TRAIN_SPLITS,
-    Corpus,
-    Utterance,
-    check_features,
-    choose_tests,
-    emotion_classes,
-)
+from mer_lightning.config.registry import READERS
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
 from mer_lightning.data.labels import USUAL_GROUP
-from mer_lightning.data.paths import require_sets
-from mer_lightning.data.readers.folder import read_folder
-from mer_lightning.data.readers.mertools import read_mertools
-from mer_lightning.data.readers.store import read_store
-from mer_lightning.data.readers.synthetic import make_synthetic
 from mer_lightning.errors import UserError
-
-SYNTHETIC_SEED = 2023  # not the run's seed: all runs see the same data, as they would with real ones
 
 
 def read_corpus(config: DataConfig) -> Corpus:
@@ -29,11 +15,7 @@ def read_corpus(config: DataConfig) -> Corpus:
     Raises UserError, saying what and where, for a mistake in the configuration or the data.
     """
     _refuse_unused(config)
-    if config.reader == "synthetic":
-        corpus = _synthetic(config)
-    else:
-        readers = {"folder": read_folder, "mertools": read_mertools, "store": read_store}
-        corpus = readers[config.reader](config)
+    corpus: Corpus = READERS[config.reader](config)
     if config.test_fold is not None:
         corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)
@@ -69,31 +51,10 @@ def check_trainable(corpus: Corpus) -> None:
             )
 
 
-def _synthetic(config: DataConfig) -> Corpus:
-    made = make_synthetic(config.size, SYNTHETIC_SEED)
-    names = (*config.levels, *config.shared)
-    require_sets(names, made.features, "data=synthetic")
-    utterances, rows = choose_tests(made.utterances, config.tests, "data=synthetic")
-    if not config.group:
-        utterances = tuple(u._replace(group="") for u in utterances)
-    n = len(utterances)
-    return Corpus(
-        name=made.name,
-        utterances=utterances,
-        features={name: check_features(name, made.features[name][rows], n, made.name) for name in names},
-        levels=tuple(config.levels),
-        shared=tuple(config.shared),
-        classes=emotion_classes(utterances, config.classes or made.classes, "data=synthetic"),
-        synthetic=True,
-    )
-
-
 def _refuse_unused(config: DataConfig) -> None:
     """A UserError for a key that the reader would not look at."""
     if config.reader == "synthetic" and config.root:
-        raise UserError(
-            f"data.root={config.root}: data=synthetic reads no files; say data=folder, mertools or store"
-        )
+        raise UserError(f"data.root={config.root}: data=synthetic reads no files; say data=NAME of a reader")
     if config.reader in ("synthetic", "store") and config.labels:
         raise UserError(f"data.labels={config.labels}: data={config.reader} has its own labels")
     if config.reader != "folder" and config.group not in ("", USUAL_GROUP):

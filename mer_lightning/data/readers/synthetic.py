@@ -6,12 +6,15 @@ published class shares and valence statistics of MER 2023 are kept.
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_lightning.data.corpus import Corpus, Utterance
+from mer_lightning.config.groups import DataConfig
+from mer_lightning.data.corpus import Corpus, Utterance, check_features, choose_tests, emotion_classes
+from mer_lightning.data.paths import require_sets
 
 Array = NDArray[np.float32]
 
@@ -61,6 +64,26 @@ SHARED = tuple(name for name, view in VIEWS.items() if not view.acoustic)
 SIGNAL = 1.25  # strength of a prototype against latent noise of 1
 VALENCE = 0.3  # strength of the valence
 CLARITY = 0.8  # how much the strength differs between utterances, as the deviation of its logarithm
+SEED = 2023  # not the run's seed: all runs see the same data, as they would with real ones
+
+
+def read_synthetic(config: DataConfig) -> Corpus:
+    """The feature sets and test sets of the synthetic corpus that the configuration names."""
+    made = make_synthetic(config.size, SEED)
+    names = (*config.levels, *config.shared)
+    require_sets(names, made.features, "data=synthetic")
+    utterances, rows = choose_tests(made.utterances, config.tests, "data=synthetic")
+    if not config.group:
+        utterances = tuple(u._replace(group="") for u in utterances)
+    n = len(utterances)
+    return replace(
+        made,
+        utterances=utterances,
+        features={name: check_features(name, made.features[name][rows], n, made.name) for name in names},
+        levels=tuple(config.levels),
+        shared=tuple(config.shared),
+        classes=emotion_classes(utterances, config.classes or made.classes, "data=synthetic"),
+    )
 
 
 def make_synthetic(size: str, seed: int) -> Corpus:

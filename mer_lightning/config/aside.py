@@ -1,0 +1,69 @@
+"""The groups that no result depends on: sharing the machine, dashboards, other tasks than training."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mer_lightning.config.checks import between, one_of
+from mer_lightning.errors import UserError
+
+
+@dataclass(kw_only=True)
+class FoldsConfig:
+    """How the folds share the machine."""
+
+    workers: Any  # int or str: processes side by side; auto: one per core or GPU, at most one per fold
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
+            raise UserError(f"folds.workers={self.workers}: expected a number (1 or more) or 'auto'")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """A trained model: ``model=DIR`` on the command line is short for ``model.path=DIR``."""
+
+    path: str | None  # a finished run's directory, or its model folder
+    fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
+
+
+@dataclass(kw_only=True)
+class DemoConfig:
+    """``task=demo``: a page to drop a clip into."""
+
+    host: str  # the address it listens at; 127.0.0.1: this machine alone
+    port: int
+    max_megabytes: float  # larger clips are refused
+    max_seconds: float  # longer clips are refused
+
+    def __post_init__(self) -> None:
+        between("demo.port", self.port, 1, 65535)
+        between("demo.max_megabytes", self.max_megabytes, 0, 1e6)
+        between("demo.max_seconds", self.max_seconds, 0, 1e6)
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """A dashboard that watches the training: ``logger=none``, ``wandb`` or ``tensorboard``."""
+
+    kind: str  # none | wandb | tensorboard
+    project: str  # wandb: the project there
+    entity: str | None  # wandb: the user or team it belongs to; null: the account's own
+    mode: str  # wandb: online | offline, which `wandb sync` uploads later
+    tags: list[str]  # wandb
+    artifact: bool  # wandb: the model is uploaded, too
+
+    def __post_init__(self) -> None:
+        one_of("logger.kind", self.kind, ("none", "wandb", "tensorboard"))
+        one_of("logger.mode", self.mode, ("online", "offline"))
+        if not self.project or re.search(r"[/\\#?%:]", self.project):
+            raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
+        if len(self.project) > 128 or not all(0 < len(tag) <= 64 for tag in self.tags):
+            raise UserError("logger: W&B takes at most 128 letters for a project, and 1 to 64 for a tag")
+
+
+@dataclass(kw_only=True)
+class ReportConfig:
+    """``task=report``: finished runs compared."""
+
+    runs: str | None  # the folder that holds them, at any depth; the report goes to its report/

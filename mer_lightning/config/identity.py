@@ -1,0 +1,53 @@
+"""What of a configuration identifies a run. The marks are in the schema's fields: ``ASIDE`` and ``PLACE``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from typing import Any
+
+from mer_lightning.config.schema import Config
+
+TOO_LONG = ("data.levels", "data.shared")  # for the name of a folder
+
+
+@cache
+def marks(schema: type[Any] = Config) -> dict[str, str]:
+    """Dotted key -> its mark, or "". Groups are keys too; what is in a marked group has the group's mark."""
+    found = {}
+    for f in fields(schema):
+        mark = f.metadata.get("identity", "")
+        found[f.name] = mark
+        if is_dataclass(f.type):
+            below = marks(f.type)  # type: ignore[arg-type]
+            found |= {f"{f.name}.{key}": mark or own for key, own in below.items()}
+    return found
+
+
+def identity(config: Config | Mapping[str, Any], *, places: bool = True) -> dict[str, Any]:
+    """What the results of a run depend on, nested like the configuration, a saved one perhaps.
+
+    places: with the paths of what it reads, too. Two runs that differ in these alone may be of one system.
+    """
+    left_out = {key for key, mark in marks().items() if mark == "aside" or (mark == "place" and not places)}
+
+    def kept(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            key: kept(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+            for key, value in settings.items()
+            if prefix + key not in left_out
+        }
+
+    return kept(asdict(config) if isinstance(config, Config) else config, "")
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"pnao.rate": 0.05, ...}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def unswept() -> list[str]:
+    """The keys that the names of a sweep's folders leave out, and that therefore cannot be swept."""
+    return [*(key for key, mark in marks().items() if mark), *TOO_LONG]

@@ -1,0 +1,102 @@
+"""The parts of a system by name. A name is listed here, and nowhere else.
+
+``module:name``, below ``mer_lightning``, is where a part's code is. It is imported when the part is used:
+a configuration is checked without torch. A part of a user's own is registered by the decorator ``add``.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
+
+from mer_lightning.config.checks import one_of
+
+Part = TypeVar("Part")
+
+
+class Registry(dict[str, Any]):
+    """The parts of one kind: name -> the part, or where its code is.
+
+    key: the configuration's key that names one, ``GROUP.KEY``. Every name is a choice of the group, and what
+    goes with it is in ``conf/GROUP/NAME.yaml``, where there is anything.
+    """
+
+    def __init__(self, key: str, **places: str) -> None:
+        super().__init__(places)
+        self.key = key
+
+    def __getitem__(self, name: str) -> Any:
+        """The part itself."""
+        part = super().__getitem__(name)
+        if isinstance(part, str):
+            module, _, attribute = part.partition(":")
+            part = getattr(import_module(f"mer_lightning.{module}"), attribute)
+        return part
+
+    def add(self, name: str) -> Callable[[Part], Part]:
+        """A decorator that registers a part: ``@FUSIONS.add("mine")``."""
+
+        def register(part: Part) -> Part:
+            self[name] = part
+            return part
+
+        return register
+
+    def check(self, name: str) -> None:
+        """A UserError unless there is a part of that name."""
+        one_of(self.key, name, self)
+
+
+READERS = Registry(
+    "data.reader",
+    folder="data.readers.folder:read_folder",
+    mertools="data.readers.mertools:read_mertools",
+    store="data.readers.store:read_store",
+    synthetic="data.readers.synthetic:read_synthetic",
+)
+NETWORKS = Registry(
+    "network.kind",
+    hierarchical="model.hierarchical:HierarchicalNetwork",  # one branch per acoustic level: the paper's
+    transformer="model.transformer:TransformerNetwork",  # one token per feature set
+)
+FUSIONS = Registry(
+    "fusion.kind",
+    entropy="model.fusion:EntropyFusion",
+    attention="model.fusion:AttentionFusion",
+    mean="model.fusion:MeanFusion",
+    linear="model.fusion:LinearFusion",
+    linear_fitted="model.fusion:FittedFusion",
+)
+WEIGHTINGS = Registry(
+    "loss.weighting",
+    paper="model.losses:paper",
+    kendall="model.losses:kendall",
+    liebel="model.losses:liebel",
+    sum="model.losses:unweighted",
+    as_printed="model.losses:as_printed",
+)
+CHOSEN_BY_NAME = (READERS, NETWORKS, FUSIONS, WEIGHTINGS)
+
+
+class Task(NamedTuple):
+    """A task: its module in ``tasks``, which has ``run(config, directory)``, and the keys that it needs."""
+
+    module: str
+    needs: Mapping[str, str] = {}  # key -> what it must name
+
+
+MODEL = {"model": "DIR, a finished run's directory"}
+STORE = {"output": "STORE, the folder of the store to write"}
+PATHS = {
+    "input": "PATH, a feature folder, a store, a clip or a folder of clips",
+    "output": "FILE.csv, the file to write",
+}
+TASKS = {
+    "fit": Task("fit"),
+    "import": Task("import_store", STORE),
+    "extract": Task("extract", {"input": "DIR, the folder of clips"} | STORE),
+    "predict": Task("predict", MODEL | PATHS),
+    "export": Task("export", MODEL | {"output": "FILE, the file to write"}),
+    "demo": Task("demo", MODEL),
+    "report": Task("report"),
+    "dashboard": Task("dashboard"),
+}

@@ -1,0 +1,103 @@
+"""What tells runs apart is marked once, in the schema, and all who compare runs agree on it."""
+
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mer_lightning.config.identity import flat, identity, marks, unswept
+from mer_lightning.config.schema import Config
+from mer_lightning.errors import UserError
+from mer_lightning.report.systems import settings_of
+from mer_lightning.tasks.fit import differences
+from mer_lightning.tasks.sweep import refuse_unnamed
+from mer_lightning.views.identity import shown_settings
+from tests.conftest import composed
+
+PLAIN = composed()
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.devices=2", "trainer.nodes=2", "trainer.threads=3", "trainer.accelerator=cpu",
+     "folds.workers=2", "logger=wandb", "logger.tags=[a]", "data.resident_gb=1", "task=report",
+     "demo.port=80", "format=torch", "extract.clips=3", "report.runs=x", "model.fold=1", "input=x",
+     "output=x"],
+)  # fmt: skip
+def test_where_and_how_fast_a_run_is_made_is_no_part_of_it(override: str) -> None:
+    other = composed(override)
+    assert other != PLAIN
+    assert identity(other) == identity(PLAIN)
+    assert differences(asdict(PLAIN), asdict(other)) == []
+    assert system(other) == system(PLAIN)
+    assert shown_settings(other) == shown_settings(PLAIN)
+    with pytest.raises(UserError, match="cannot be swept"):
+        refuse_unnamed([f"{override.partition('=')[0]}=1,2"])
+
+
+@pytest.mark.parametrize(
+    "override", ["pnao.rate=0.1", "trainer.precision=64-true", "fusion=mean", "data.folds=3"]
+)
+def test_what_changes_the_results_is_part_of_it(override: str) -> None:
+    other = composed(override)
+    key = next(key for key in flat(asdict(other)) if flat(asdict(other))[key] != flat(asdict(PLAIN))[key])
+    assert [found.partition(":")[0] for found in differences(asdict(PLAIN), asdict(other))] == [key]
+    assert system(other) != system(PLAIN)
+    assert shown_settings(other) != shown_settings(PLAIN)
+    refuse_unnamed([f"{key}=1,2"])
+
+
+def test_places_tell_runs_apart_and_not_systems(tmp_path: Path) -> None:
+    one, other = (composed("data=folder", "data.levels=[a]", f"data.root={tmp_path / x}") for x in "ab")
+    assert differences(asdict(one), asdict(other)) == [
+        f"data.root: {tmp_path / 'a'} there, {tmp_path / 'b'} now"
+    ]
+    assert system(one) == system(other)
+    assert str(tmp_path) not in str(shown_settings(one))
+
+
+def test_seeds_tell_runs_apart_and_not_systems() -> None:
+    other = composed("seed=1")
+    assert differences(asdict(PLAIN), asdict(other)) == ["seed: 0 there, 1 now"]
+    assert system(other) == system(PLAIN)
+
+
+def test_every_field_is_part_of_the_identity_or_marked() -> None:
+    everything, kept = set(flat(asdict(PLAIN))), set(flat(identity(PLAIN, places=False)))
+    assert kept == {key for key in everything if not marks()[key]}
+    assert set(marks()) == every_key(Config)
+    assert set(marks().values()) == {"", "aside", "place"}
+
+
+def test_a_saved_key_that_is_no_longer_known_counts() -> None:
+    saved = asdict(PLAIN) | {"older": {"key": 1}}
+    assert differences(saved, asdict(PLAIN)) == ["older.key: 1 there, None now"]
+
+
+def test_hydra_names_the_folders_of_a_sweep_without_what_cannot_be_swept() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from mer_lightning.config.compose import conf_folder, register
+
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        overrides = ["pnao.rate=0.1", "data.root=x", "trainer.devices=2", "folds.workers=1", "logger=wandb"]
+        job = compose("config", overrides, return_hydra_config=True).hydra.job
+    assert list(job.config.override_dirname.exclude_keys) == unswept()
+    assert job.override_dirname == "pnao.rate=0.1"
+
+
+def every_key(schema: Any, prefix: str = "") -> set[str]:
+    below = [every_key(f.type, f"{prefix}{f.name}.") for f in fields(schema) if is_dataclass(f.type)]
+    return {prefix + f.name for f in fields(schema)}.union(*below)
+
+
+def system(config: Config) -> dict[str, str]:
+    """As the report tells systems apart."""
+
+    class Run:
+        def __init__(self) -> None:
+            self.config = asdict(config)
+
+    return settings_of(Run())  # type: ignore[arg-type]
