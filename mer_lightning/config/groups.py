@@ -120,6 +120,8 @@ class PnaoConfig:
 
     rounds: int  # N, rounds of pruning after round 0; 0: train once (one_shot: of the run it matches)
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
+    scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
+    keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
     guard: str  # on | none; none is the literal paper
     min_width: int  # guard: the smallest width a layer may reach
     max_share: float  # guard: the largest share of a layer's nodes one round may remove
@@ -137,6 +139,9 @@ class PnaoConfig:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
         between("pnao.rate", self.rate, 0, 1, open_above=True)
+        one_of("pnao.scale", self.scale, ("none", "layer"))
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UserError(f"pnao.keep={self.keep}: expected a share in (0, 1], or null")
         one_of("pnao.guard", self.guard, ("on", "none"))
         between("pnao.min_width", self.min_width, 1, BIG)
         between("pnao.max_share", self.max_share, 0, 1)

@@ -77,6 +77,8 @@ class FoldRounds(PNAO):
             monitor=SCORE,
             mode="max",
             masks=None if pnao.control == "none" else control_masks(config, fold),
+            scale=pnao.scale,
+            keep=None if config.revision.rounds else pnao.keep,
             min_width=pnao.min_width if guarded else 0,
             max_share=pnao.max_share if guarded else 1.0,
             rewind_epoch=pnao.rewind_epoch,

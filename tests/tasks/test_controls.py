@@ -10,6 +10,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.results import chosen_round
 from mer_lightning.tasks import fit
+from mer_lightning.training.outcome import read_record
 from tests.tasks.helpers import Small, trained
 
 
@@ -73,3 +74,13 @@ def test_carried_moments_change_the_next_round(small: Small, tmp_path: Path) -> 
 def test_rewind_epoch_shortens_later_rounds(small: Small, tmp_path: Path) -> None:
     results = trained(small("+experiment=pnao", "pnao.rewind_epoch=2"), tmp_path / "run").read_results()
     assert [r["epochs"] for r in results["rounds"]] == [[3, 3], [1, 1], [1, 1]]
+
+
+def test_a_target_is_met_and_on_one_scale_every_part_of_the_network_gets_smaller(
+    small: Small, tmp_path: Path
+) -> None:
+    run = trained(small("+experiment=pnao", "pnao.scale=layer", "pnao.keep=0.4"), tmp_path / "run")
+    for fold in range(2):
+        first, *_, last = (read_record(run.round(fold, number)) for number in range(3))
+        assert 0.3 < last.prunable / first.prunable <= 0.4  # the guards, of 2 nodes, give none back here
+        assert all(last.widths[group] < width for group, width in first.widths.items() if "encoder" in group)
