@@ -1,31 +1,14 @@
 """The three scores of MER 2023: Dis, Dim and Com."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from mer_lightning.files.recorded import Scores
+
 DIM_WEIGHT = 0.25
-
-
-class Scores(NamedTuple):
-    """Dis: weighted F1 in [0, 1]; Dim: mean squared error of valence; Com = Dis - 0.25 Dim.
-
-    None where the labels do not say: no emotion known, or no valence known.
-    """
-
-    dis: float | None
-    dim: float | None
-    com: float | None
-
-    @property
-    def monitored(self) -> float:
-        """What training and the choice of the round maximise: Com, or Dis without valence labels."""
-        value = self.dis if self.com is None else self.com
-        if value is None:
-            raise ValueError("no labels to score against")
-        return value
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:

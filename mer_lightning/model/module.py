@@ -127,7 +127,7 @@ class EmotionModule(L.LightningModule):
         finite = not sum_over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
         self.log(SCORE, scores.monitored)
-        self.history.append({"loss": float(losses.mean()), **scores._asdict()})
+        self.history.append({"loss": float(losses.mean()), **vars(scores)})
 
     def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:
         """A UserError for a batch's loss that is no number, or decisions that are none."""

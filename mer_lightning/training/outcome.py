@@ -79,7 +79,7 @@ class Outcome:
         for part in ("held_out", "stopping", "test"):
             save_file(vars(getattr(self, part)), folder.predictions(part))
         folder.record.write_text(json.dumps(asdict(self.record), indent=1), encoding="utf-8")
-        write_checksums(folder.checksums)
+        write_checksums(folder.path)
 
 
 def read_record(folder: RoundFolder) -> Record:

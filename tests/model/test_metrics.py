@@ -4,6 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, mean_squared_error
 
+from mer_lightning.files.recorded import Scores
 from mer_lightning.model.metrics import EmotionMetrics, score
 
 NAN = float("nan")
@@ -43,7 +44,7 @@ def test_without_valence_there_is_no_dim_and_no_com() -> None:
 def test_without_any_label_there_is_no_score() -> None:
     posterior, valence, _, _ = sample(4, 3)
     scores = score(posterior, valence, torch.full((4,), -1), torch.full((4,), NAN))
-    assert tuple(scores) == (None, None, None)
+    assert scores == Scores(None, None, None)
     with pytest.raises(ValueError, match="no labels"):
         _ = scores.monitored
 
