@@ -16,7 +16,7 @@ from experiments.bench.setting import CPU
 from mer_lightning.data.datamodule import Batch, FoldData
 from mer_lightning.model.base import Decision
 from mer_lightning.model.dropout import Dropout
-from mer_lightning.model.metrics import score
+from mer_lightning.model.metrics import score, selection
 from mer_lightning.model.module import EmotionModule, task_losses
 from mer_lightning.pnao.early_stop import overwrite
 from mer_lightning.pnao.importance import weights_of
@@ -100,7 +100,7 @@ class Loop:
         """Score the validation set; keep the weights if they are better."""
         decision, labels = self.network(self.stopping.features), self.stopping
         reached = score(decision.log_posterior, decision.valence, labels.emotion, labels.valence)
-        if (found := reached.selection(variance=1.0)) > self.best:
+        if (found := selection(reached, variance=1.0)) > self.best:
             self.best = found
             overwrite(self.kept, self.network.state_dict())
 

@@ -49,7 +49,7 @@ def by_system(runs: Sequence[FinishedRun]) -> dict[str, dict[int, list[FinishedR
 
 def test_dis(run: FinishedRun) -> float:
     """Weighted F1 on the run's test fold."""
-    return float(next(iter(run.results["test"].values()))["dis"])
+    return float(next(iter(run.results.test.values())).dis or 0)
 
 
 def table(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
@@ -81,7 +81,7 @@ def differences(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
 
 def merged(runs: Sequence[FinishedRun]) -> FinishedRun:
     """The test predictions of all folds' runs as those of one run; every utterance is tested once."""
-    rows = [run.rows(next(iter(run.results["test"]))) for run in runs]
+    rows = [run.rows(next(iter(run.results.test))) for run in runs]
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(run, name)[r] for run, r in zip(runs, rows, strict=True)])

@@ -21,14 +21,23 @@ def load_npy(path: Path) -> NDArray[np.generic]:
         with warnings.catch_warnings():  # a hostile header overflows before it is refused
             warnings.simplefilter("ignore")
             array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
+        if not isinstance(array, np.memmap):
             raise ValueError("it is an .npz archive")
+        if array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError("it is longer than its header says")
     except Exception as error:  # broken headers raise a dozen kinds of exception
         raise UserError(
             f"{path}: cannot be read as a .npy array without pickled objects ({brief(error)}); "
             "write it again with numpy.save from a plain array of floats"
         ) from error
     return array
+
+
+def save_npy(path: Path, array: NDArray[np.generic]) -> None:
+    """Write a C-contiguous array as ``numpy.save`` does, which hides why it failed, a full disk say."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
 
 
 def to_float(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mer_lightning.data.memmap import release
 from mer_lightning.errors import UserError
+from mer_lightning.files.recorded import Fingerprint
 
 TRAIN_SPLITS = ("train", "val")
 NO_EMOTION = -1
@@ -75,7 +76,7 @@ class Corpus:
         """Feature set -> D, the levels first."""
         return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.
 
         Of more than 100,000 rows, which may not fit in memory, the first and last thousand stand for all.
@@ -88,7 +89,7 @@ class Corpus:
             for part in parts:
                 digest.update(np.ascontiguousarray(part).data)
             features[name] = digest.hexdigest()
-        return {"labels": hashlib.sha256(labels).hexdigest(), "features": features}
+        return Fingerprint(hashlib.sha256(labels).hexdigest(), features)
 
     def rows(self, splits: Sequence[str]) -> NDArray[np.int64]:
         """Indices of the utterances in any of ``splits``, in order."""

@@ -1,16 +1,16 @@
-"""Hashes of a round's files, so that what a disk or a copy damaged is noticed and trained again.
+"""Hashes of the files of a round, a model or a store, so that what a disk or a copy damaged is noticed.
 
-They stand in the form of ``sha256sum``: ``sha256sum --check SHA256SUMS`` in a round's folder checks them too.
+They stand in the form of ``sha256sum``: ``sha256sum --check SHA256SUMS`` in the folder checks them too.
 """
 
 import errno
 import hashlib
 from pathlib import Path
 
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, reading
 
-# what a round writes; what else lies there is not ours
-NAMES = (
+CHECKSUMS = "SHA256SUMS"
+ROUND = (  # what a round writes; what else lies in its folder is not ours
     *("round.json", "network.json"),
     *(f"{part}.safetensors" for part in ("module", "masks", "optimizer", "random", "network")),
     *(f"{part}.safetensors" for part in ("held_out", "stopping", "test")),
@@ -24,22 +24,40 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damaged(path: Path) -> str | None:
-    """The name of a file that is not as it was when ``path`` was written; None if all are.
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` with the hashes of all files in a new folder."""
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is as it was when ``SHA256SUMS`` beside it was written.
+
+    Raises OSError if one of the two cannot be read.
+    """
+    written = path.with_name(CHECKSUMS).read_text(encoding="utf-8", errors="replace")
+    return f"{sha256(path)}  {path.name}\n" in written
+
+
+def check_whole(path: Path, remedy: str) -> None:
+    """A UserError with the remedy for a file that is not."""
+    with reading(path, remedy):
+        if not is_whole(path):
+            raise ValueError(f"its hash is not the one in {CHECKSUMS}")
+
+
+def damaged(folder: Path) -> str | None:
+    """The name of a file of a round that is not as it was written; None if all are.
 
     Raises UserError where that cannot be seen, for want of the right to read say.
     """
-    try:
-        written = path.read_text(encoding="utf-8", errors="replace")
-        found = _hashes(path.parent)
-    except OSError as error:
-        name = Path(error.filename or path)
-        if error.errno in DAMAGE:
-            return name.name
-        raise UserError(f"{name}: cannot be read: {error.strerror}; the round in it is kept") from error
-    odd = [name for name, digest in found.items() if f"{digest}  {name}\n" not in written]
-    return next(iter(odd), None if len(found) == written.count("\n") else path.name)
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.name in NAMES}
+    for name in ROUND:
+        try:
+            if not is_whole(folder / name):
+                return name
+        except OSError as error:
+            path = Path(error.filename or folder / name)
+            if error.errno in DAMAGE:
+                return path.name
+            raise UserError(f"{path}: cannot be read: {error.strerror}; the round in it is kept") from error
+    return None

@@ -1,79 +1,88 @@
-"""The shape that JSON must have before it is used: ``results.json``, and a network's description."""
+"""What a run directory holds as JSON, as types: ``results.json`` and ``data.json``."""
 
-import math
-from typing import Any
-
-NUMBER = (int, float)
-SCORE = (int, float, type(None))
-SCORES = {"dis": SCORE, "dim": SCORE, "com": SCORE}
-ROUND = {
-    "round": int,
-    "parameters": int,
-    "parameters_ratio": NUMBER,
-    "macs": int,
-    "seconds": NUMBER,
-    "validation": SCORES,
-    "test": {...: SCORES},  # ...: whatever the keys are
-}
-RESULTS = {
-    "experiment": str,
-    "seed": int,
-    "folds": int,
-    "data": {"name": str, "classes": [str], "levels": {...: int}, "shared": {...: int}, "n": {...: int}},
-    "rounds": [ROUND],
-    "best_round": int,
-    "validation": SCORES,
-    "test": {...: SCORES},
-    "versions": {...: str},
-    "seconds": NUMBER,
-}
-
-ARCHITECTURE = {
-    "levels": {...: int},
-    "shared": {...: int},
-    "widths": {...: int},
-    "classes": int,
-    "dimension": int,
-    "layers": int,
-    "heads": int,
-    "dropout": NUMBER,
-}
+from dataclasses import dataclass
+from typing import Literal
 
 
-def checked_results(results: Any) -> dict[str, Any]:
-    """``results`` itself. Raises ValueError, with the place, where it is not as a finished run writes it."""
-    check_shape(results, RESULTS, "")
-    rounds = results["rounds"]
-    if not rounds or [r["round"] for r in rounds] != list(range(len(rounds))):
-        raise ValueError("rounds are not numbered 0, 1, ...")
-    if results["best_round"] not in range(len(rounds)):
-        raise ValueError("best_round is none of its rounds")
-    if any(r["test"].keys() != results["test"].keys() for r in rounds):
-        raise ValueError("its rounds have other test sets than it has")
-    for r in rounds:
-        check_shape(r.get("notes", []), [str], "notes")
-    return dict(results)
+@dataclass(frozen=True)
+class Scores:
+    """Dis: weighted F1 in [0, 1]; Dim: mean squared error of valence; Com = Dis - 0.25 Dim.
+
+    None where the labels do not say: no emotion known, or no valence known.
+    """
+
+    dis: float | None
+    dim: float | None
+    com: float | None
 
 
-def check_shape(value: Any, shape: Any, where: str) -> None:
-    """A ValueError unless ``value`` has the shape: a dict or list of shapes, or a type."""
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where or 'it'} is no object")
-        every = shape.get(...)
-        for key in shape.keys() - {...} if every is None else value:
-            if key not in value:
-                raise ValueError(f"{where or 'it'} has no {key!r}")
-            check_shape(value[key], shape[key] if every is None else every, f"{where}.{key}".lstrip("."))
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is no list")
-        for each in value:
-            check_shape(each, shape[0], where)
-    elif not isinstance(value, shape) or isinstance(value, bool) or _odd(value):
-        raise ValueError(f"{where} is {str(value)[:40]!r}")
+@dataclass(frozen=True)
+class Round:
+    """A round over all folds."""
+
+    round: int
+    parameters: int  # mean over folds, as nodes and macs are
+    parameters_ratio: float  # to those before pruning
+    nodes: int
+    macs: int
+    seconds: float
+    epochs: list[int]  # per fold
+    selection: float  # what the round is chosen by
+    validation: Scores  # of the out-of-fold predictions
+    by_fold: list[Scores]
+    test: dict[str, Scores]
+    compact_error: float
+    notes: list[str]
 
 
-def _odd(value: Any) -> bool:
-    """Whether it is a number, and yet none."""
-    return isinstance(value, float) and not math.isfinite(value)
+@dataclass(frozen=True)
+class Data:
+    """What a run was trained and tested on."""
+
+    name: str
+    synthetic: bool
+    classes: list[str]
+    levels: dict[str, int]  # feature set -> dimension
+    shared: dict[str, int]
+    n: dict[str, int]  # split -> utterances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """``results.json``: the figures of a finished run. ``validation`` and ``test`` are the chosen round's."""
+
+    schema: Literal[1] = 1
+    experiment: str
+    seed: int
+    folds: int
+    protocol: str
+    transductive: bool  # whether the test sets' features were learnt from
+    data: Data
+    rounds: list[Round]
+    best_round: int
+    chosen_by: str
+    validation: Scores
+    test: dict[str, Scores]
+    versions: dict[str, str]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.rounds or [r.round for r in self.rounds] != list(range(len(self.rounds))):
+            raise ValueError("rounds are not numbered 0, 1, ...")
+        if self.best_round not in range(len(self.rounds)):
+            raise ValueError("best_round is none of its rounds")
+        if any(r.test.keys() != self.test.keys() for r in self.rounds):
+            raise ValueError("its rounds have other test sets than it has")
+
+    @property
+    def best(self) -> Round:
+        """The chosen round."""
+        return self.rounds[self.best_round]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """``data.json``: hashes by which to tell that data are the same."""
+
+    labels: str  # in order
+    features: dict[str, str]  # feature set -> of its values

@@ -1,6 +1,5 @@
 """The one place that names the files of a run, and says what of it is done, damaged or left over."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from mer_lightning.errors import UserError, reading
 from mer_lightning.files.atomic import UNFINISHED
-from mer_lightning.files.checksums import damaged
+from mer_lightning.files.checksums import CHECKSUMS, damaged
 from mer_lightning.files.plain_yaml import read_yaml
-from mer_lightning.files.recorded import checked_results
+from mer_lightning.files.recorded import Fingerprint, Results
+from mer_lightning.files.strict_json import read_json
 
 # what a run replaces as a whole, or writes into
 FOLDERS = ("fold_*", "fold_*/*", "model", "figures", "reference", "members", "tensorboard", "wandb")
@@ -35,7 +35,7 @@ class RoundFolder:
     @property
     def checksums(self) -> Path:
         """Hashes of the others, written last."""
-        return self.path / "SHA256SUMS"
+        return self.path / CHECKSUMS
 
     @property
     def record(self) -> Path:
@@ -140,23 +140,20 @@ class RunDirectory:
         """The folder of one round on one fold."""
         return RoundFolder(self.fold(fold) / f"round_{number}")
 
-    def read_results(self) -> dict[str, Any]:
+    def read_results(self) -> Results:
         """``results.json``. UserError if the run is not finished."""
         if not self.finished:
             raise UserError(f"{self.path}: not a finished run, it has no results.json")
-        with reading(self.results, "delete it, and the same command writes it again"):
-            return checked_results(json.loads(self.results.read_text(encoding="utf-8")))
+        return read_json(self.results, Results, "delete it, and the same command writes it again")
 
     def read_config(self) -> dict[str, Any]:
         """The saved configuration."""
         with reading(self.config, "restore it, or choose another hydra.run.dir"):
             return dict(read_yaml(self.config.read_text(encoding="utf-8")))
 
-    def read_fingerprint(self) -> dict[str, Any]:
+    def read_fingerprint(self) -> Fingerprint:
         """What the run's data were: see ``Corpus.fingerprint``."""
-        with reading(self.data, "restore it, or choose another hydra.run.dir"):
-            found = dict(json.loads(self.data.read_text(encoding="utf-8")))
-            return {"labels": str(found["labels"]), "features": dict(found["features"])}
+        return read_json(self.data, Fingerprint, "restore it, or choose another hydra.run.dir")
 
     def refuse_foreign(self) -> None:
         """A UserError for a folder that holds something, and not a run: nothing of it may be replaced.
@@ -175,7 +172,7 @@ class RunDirectory:
 
     def best_round(self) -> int:
         """The round a finished run chose."""
-        return int(self.read_results()["best_round"])
+        return self.read_results().best_round
 
     def sweep_up(self) -> None:
         """Remove what a killed process left half-written."""
@@ -194,7 +191,7 @@ class RunDirectory:
             rounds = [RoundFolder(fold / f"round_{number}") for number in numbers]
             for place, folder in enumerate(rounds):
                 whole = folder.done and numbers[place] == place  # else one before it is missing
-                name = damaged(folder.checksums) if whole else None
+                name = damaged(folder.path) if whole else None
                 if whole and name is None:
                     continue
                 if name is not None:

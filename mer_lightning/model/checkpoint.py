@@ -1,23 +1,23 @@
-"""A trained network as a file: weights and standardisation in safetensors, its shape in JSON.
+"""A trained network as files: weights and standardisation in safetensors, its architecture in JSON.
 
-Nothing here can run code when it is read, and a file cut short or altered is noticed by its hash.
+Nothing here can run code when it is read, and a file cut short or altered is noticed by its hash, which
+stands in the ``SHA256SUMS`` of the folder.
 """
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mer_lightning.data.arrays import brief
 from mer_lightning.data.standardise import Standardisation
-from mer_lightning.errors import UserError
-from mer_lightning.files.recorded import ARCHITECTURE, check_shape
+from mer_lightning.errors import reading
+from mer_lightning.files.checksums import check_whole
+from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.model.base import Architecture, EmotionNetwork
 from mer_lightning.model.build import sketched, with_weights
+
+REMEDY = "restore or delete it"
 
 
 class Trained(NamedTuple):
@@ -28,17 +28,11 @@ class Trained(NamedTuple):
 
 
 def write_network(stem: Path, trained: Trained) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``."""
+    """Write ``stem.safetensors`` and ``stem.json``; their hashes are left to ``write_checksums``."""
     weights = {f"network/{k}": v.contiguous().cpu() for k, v in trained.network.state_dict().items()}
     statistics = {f"standardisation/{k}": v.cpu() for k, v in trained.standardisation.as_tensors().items()}
-    content = save(weights | statistics)
-    stem.with_suffix(".safetensors").write_bytes(content)
-    description = {
-        "schema": 1,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "architecture": asdict(trained.network.architecture),
-    }
-    stem.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+    save_file(weights | statistics, stem.with_suffix(".safetensors"))
+    stem.with_suffix(".json").write_text(as_json(trained.network.architecture), encoding="utf-8")
 
 
 def read_network(stem: Path) -> Trained:
@@ -46,28 +40,15 @@ def read_network(stem: Path) -> Trained:
 
     Raises UserError for a missing, damaged or foreign file.
     """
-    path = stem.with_suffix(".safetensors")
-    try:
-        description = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != description["sha256"]:
-            raise UserError(
-                f"{path}: damaged, its hash is not the one in {stem.name}.json; restore or delete it"
-            )
-        architecture = Architecture(**description["architecture"])
-        check_shape(asdict(architecture), ARCHITECTURE, "architecture")
-        tensors = load(content)
+    for path in (stem.with_suffix(".json"), stem.with_suffix(".safetensors")):
+        check_whole(path, REMEDY)
+    architecture = read_json(stem.with_suffix(".json"), Architecture, REMEDY)
+    with reading(path, REMEDY):
+        tensors = load_file(path)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
         single = {name: tensor.float() for name, tensor in weights.items()}  # whatever it was trained in
         network = with_weights(_fitting(architecture, weights), single)
-        standardisation = _checked(Standardisation.from_tensors(statistics), architecture)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UserError:
-        raise
-    except Exception as error:  # a description that is another's runs into nearly anything
-        raise UserError(f"{path}: not a network of this program, or damaged: {brief(error)}") from error
-    return Trained(network.eval(), standardisation)
+        return Trained(network.eval(), _checked(Standardisation.from_tensors(statistics), architecture))
 
 
 def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionNetwork:

@@ -1,44 +1,39 @@
 """The three scores of MER 2023: Dis, Dim and Com."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from mer_lightning.files.recorded import Scores
+
 DIM_WEIGHT = 0.25
 MER_VARIANCE = 3.2  # of the 3,373 training valences of MER 2023, from their published aggregates
 
 
-class Scores(NamedTuple):
-    """Dis: weighted F1 in [0, 1]; Dim: mean squared error of valence; Com = Dis - 0.25 Dim.
+def selection(scores: Scores, variance: float) -> float:
+    """What training and the choice of the round maximise: Com in the spread of MER 2023, or Dis alone.
 
-    None where the labels do not say: no emotion known, or no valence known.
+    Com weighs an error of valence by the labels' units; here it weighs the error as if the labels had the
+    variance of MER 2023's, so that their units do not matter. On MER 2023 it is Com.
+
+    Args:
+        variance: of the training part's valences, in the units of ``scores.dim``.
     """
+    if scores.dis is None:
+        raise ValueError("no labels to score against")
+    return (
+        scores.dis if scores.dim is None else scores.dis - DIM_WEIGHT * MER_VARIANCE * scores.dim / variance
+    )
 
-    dis: float | None
-    dim: float | None
-    com: float | None
 
-    def selection(self, variance: float) -> float:
-        """What training and the choice of the round maximise: Com in the spread of MER 2023, or Dis alone.
-
-        Com weighs an error of valence by the labels' units; here it weighs the error as if the labels had
-        the variance of MER 2023's, so that their units do not matter. On MER 2023 it is Com.
-
-        Args:
-            variance: of the training part's valences, in the units of ``dim``.
-        """
-        if self.dis is None:
-            raise ValueError("no labels to score against")
-        return self.dis if self.dim is None else self.dis - DIM_WEIGHT * MER_VARIANCE * self.dim / variance
-
-    def in_units(self, deviation: float) -> "Scores":
-        """Scores on standardised valences, told in the units of labels with that deviation."""
-        if self.dim is None:
-            return self
-        dim = self.dim * deviation**2
-        return Scores(self.dis, dim, None if self.dis is None else self.dis - DIM_WEIGHT * dim)
+def in_units(scores: Scores, deviation: float) -> Scores:
+    """Scores on standardised valences, told in the units of labels with that deviation."""
+    if scores.dim is None:
+        return scores
+    dim = scores.dim * deviation**2
+    return Scores(scores.dis, dim, None if scores.dis is None else scores.dis - DIM_WEIGHT * dim)
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mer_lightning.data.standardise import ValenceScale
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Decision, EmotionNetwork
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
-from mer_lightning.model.metrics import EmotionMetrics
+from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
 from mer_lightning.pnao.nodes import Nodes
 
 SCORE = "val/score"  # what early stopping monitors: Com, or Dis without valence labels
@@ -139,9 +139,9 @@ class EmotionModule(L.LightningModule):
         losses = self._over_ranks(torch.stack(self.losses)) / self.trainer.world_size
         finite = not self._over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
-        self.log(SCORE, scores.selection(variance=1.0))
+        self.log(SCORE, selection(scores, variance=1.0))
         scale = getattr(self.trainer.datamodule, "valence_scale", ValenceScale())  # type: ignore[attr-defined]
-        told = scores.in_units(scale.deviation)._asdict()
+        told = vars(in_units(scores, scale.deviation))
         self.history.append({"loss": float(losses.mean()), **told})
 
     def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:

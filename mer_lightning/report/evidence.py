@@ -19,7 +19,7 @@ def round_predictions(run: FinishedRun, number: int, part: str) -> list[Predicti
 
     Raises UserError where the round's folders are gone or broken.
     """
-    folders = [RunDirectory(run.path).round(fold, number) for fold in range(run.results["folds"])]
+    folders = [RunDirectory(run.path).round(fold, number) for fold in range(run.results.folds)]
     return [read_predictions(folder, part) for folder in folders]
 
 
@@ -41,7 +41,7 @@ def branch_posteriors(run: FinishedRun) -> tuple[Floats, Ints]:
 
     Raises UserError where the round's folders are gone.
     """
-    parts = round_predictions(run, run.results["best_round"], "held_out")
+    parts = round_predictions(run, run.results.best_round, "held_out")
     rows = np.concatenate([p.rows.numpy() for p in parts])
     return np.concatenate([p.branch_log_posteriors.double().exp().numpy() for p in parts]), rows
 

@@ -45,7 +45,7 @@ def findings(data: DataSet) -> Findings:
 def system_sizes(data: DataSet) -> tuple[dict[str, list[Size]], list[str]]:
     """The main system's rounds against its round 0, if it has several and keeps their folders."""
     main = main_system(data)
-    if all(len(run.results["rounds"]) < 2 for run in main.runs):
+    if all(len(run.results.rounds) < 2 for run in main.runs):
         return {}, []
     try:
         return {main.label: sizes(main, *data.headline)}, []
@@ -69,7 +69,7 @@ def _data_set_json(f: Findings) -> dict[str, Any]:
         "name": f.data.name,
         "synthetic": f.data.synthetic,
         "protocol": f.data.protocol,
-        "n": f.data.data["n"],
+        "n": f.data.data.n,
         "headline": {"part": part, "measure": measure},
         "systems": [_system_json(f.data, row) for row in f.rows],
         "pairs": [_pair_json(c) for c in f.compared],

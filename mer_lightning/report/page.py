@@ -10,7 +10,6 @@ from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_scores
 from mer_lightning.report.statistics import MEASURES, Difference
-from mer_lightning.report.systems import protocol
 
 CSS_PIXELS = 96 / 150  # per pixel of a picture, so that a figure's inches are the page's
 
@@ -73,14 +72,13 @@ def shown_text(found: Sequence[Findings]) -> str:
 
 def run_page(run: FinishedRun, pictures: Sequence[Picture], missing: Sequence[str]) -> str:
     """report.html of one run."""
-    data = run.results["data"]
     has_valence = run.scores(TRAIN_VAL)["com"] is not None
     return environment().get_template("run.html").render(
-        title=f"{run.experiment} on {data['name']}, seed {run.seed}",
+        title=f"{run.experiment} on {run.results.data.name}, seed {run.seed}",
         lead=run_sentence(run),
         run=run,
         measures=measures(has_valence),
-        notes=[f"round {r['round']}, {note}" for r in run.results["rounds"] for note in r.get("notes", [])],
+        notes=[f"round {r.round}, {note}" for r in run.results.rounds for note in r.notes],
         cautions=[*run_cautions(run), *missing],
         pictures=pictures,
     )  # fmt: skip
@@ -93,19 +91,19 @@ def run_sentence(run: FinishedRun) -> str:
         known = [f"{prose.NAMES[m]} {v:.4f}" for m in MEASURES if (v := run.scores(part)[m]) is not None]
         if known:
             parts.append(f"{', '.join(known)} on {part}")
-    best, last = run.best, len(run.results["rounds"]) - 1
-    size = f"{best['parameters']:,} parameters"
+    best, last = run.results.best, len(run.results.rounds) - 1
+    size = f"{best.parameters:,} parameters"
     if last:
-        size += f", {best['parameters_ratio']:.1%} left"
-    return f"{'; '.join(parts)}. Reported is round {best['round']} of {last}: {size}."
+        size += f", {best.parameters_ratio:.1%} left"
+    return f"{'; '.join(parts)}. Reported is round {best.round} of {last}: {size}."
 
 
 def run_cautions(run: FinishedRun) -> list[str]:
     """What to know before believing one run."""
     found = []
-    if run.results["data"].get("synthetic"):
+    if run.results.data.synthetic:
         found.append("The data are synthetic: made up. Nothing here says how well emotions are recognised.")
-    if protocol(run) == "paper":
+    if run.results.protocol == "paper":
         found.append(
             "protocol=paper: the fold that is scored in Train&Val also stopped the training and chose the "
             "round, which flatters Train&Val."
@@ -120,7 +118,7 @@ def described(f: Findings) -> str:
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     part, measure = f.data.headline
     return (
-        f"{f.data.name}: {table.sizes(f.data)}; {len(f.data.data['classes'])} emotions"
+        f"{f.data.name}: {table.sizes(f.data)}; {len(f.data.data.classes)} emotions"
         f"{', valence' if f.data.has_valence else ', no valence'}; protocol {f.data.protocol}. "
         f"Systems: {', '.join(system.label for system in f.data.systems)}; seeds of each: {many}. "
         f"The answers are about {prose.NAMES[measure]} on {part}."

@@ -144,11 +144,11 @@ class Size:
 
 def sizes(system: System, part: str, measure: str) -> list[Size]:
     """Every round of a system against its round 0. Raises UserError where rounds' folders are gone."""
-    count = min(len(run.results["rounds"]) for run in system.runs)
+    count = min(len(run.results.rounds) for run in system.runs)
     full = [at_round(run, 0) for run in system.runs]
     found = []
     for i in range(1, count):
-        ratio = float(np.mean([run.results["rounds"][i]["parameters_ratio"] for run in system.runs]))
+        ratio = float(np.mean([run.results.rounds[i].parameters_ratio for run in system.runs]))
         runs = [(at_round(run, i), start) for run, start in zip(system.runs, full, strict=True)]
         found.append(Size(i, ratio, paired_bootstrap(paired_sums(runs, part)[0])[measure]))
     return found

@@ -93,30 +93,30 @@ def confusion(system: System, part: str) -> Picture:
 
 def seed_curve(system: System, part: str, look: int = 0) -> figures.Curve:
     """A system over the rounds that all its seeds have; values by seed."""
-    count = min(len(run.results["rounds"]) for run in system.runs)
-    rounds = [run.results["rounds"][:count] for run in system.runs]
+    count = min(len(run.results.rounds) for run in system.runs)
+    rounds = [run.results.rounds[:count] for run in system.runs]
     values = {
         m: np.array([[part_scores(r, part)[m] for r in own] for own in rounds], dtype=np.float64)
         for m in MEASURES
     }
-    values["parameters"] = np.array([[r["parameters"] for r in own] for own in rounds], dtype=np.float64)
+    values["parameters"] = np.array([[r.parameters for r in own] for own in rounds], dtype=np.float64)
     known = {name: v for name, v in values.items() if np.isfinite(v).all()}
-    chosen = {int(run.results["best_round"]) for run in system.runs}
+    chosen = {run.results.best_round for run in system.runs}
     reported = chosen.pop() if len(chosen) == 1 else None
     return figures.Curve(system.label, known, look, reported)
 
 
 def fold_curve(run: FinishedRun) -> figures.Curve:
     """One run over its rounds on Train&Val; values by fold, the line the score of all folds together."""
-    rounds = run.results["rounds"]
+    rounds = run.results.rounds
     values, center = {}, {}
     for m in MEASURES:
-        by_fold = [[f[m] for f in r.get("by_fold", [r["validation"]])] for r in rounds]
+        by_fold = [[getattr(f, m) for f in r.by_fold] for r in rounds]
         values[m] = np.array(by_fold, dtype=np.float64).T
-        center[m] = np.array([r["validation"][m] for r in rounds], dtype=np.float64)
-    values["parameters"] = np.array([[r["parameters"] for r in rounds]], dtype=np.float64)
+        center[m] = np.array([getattr(r.validation, m) for r in rounds], dtype=np.float64)
+    values["parameters"] = np.array([[r.parameters for r in rounds]], dtype=np.float64)
     known = {name: v for name, v in values.items() if np.isfinite(v).all()}
-    return figures.Curve(run.experiment, known, 0, int(run.results["best_round"]), center)
+    return figures.Curve(run.experiment, known, 0, run.results.best_round, center)
 
 
 def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
@@ -142,7 +142,7 @@ def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
 
 def fig4(run: FinishedRun) -> Picture:
     """Fig. 4: the weights' values over the rounds of one run."""
-    last = len(run.results["rounds"]) - 1
+    last = len(run.results.rounds) - 1
     shown = sorted({round(r) for r in np.linspace(0, last, min(last + 1, ROUNDS_SHOWN))})
     values = {r: weight_values(run, r) for r in shown}
     first, final = (near_zero(values[r], figures.NEAR_ZERO[0]) for r in (0, last))

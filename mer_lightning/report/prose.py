@@ -97,7 +97,7 @@ def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
         found.append("The data are synthetic: made up. Nothing here says how well emotions are recognised.")
     if max(len(system.runs) for system in data.systems) == 1:
         found.append("One seed per system: another training of the same system might differ by more.")
-    if seeing := [system.label for system in data.systems if system.runs[0].transductive]:
+    if seeing := [system.label for system in data.systems if system.runs[0].results.transductive]:
         found.append(
             f"{', '.join(seeing)} learnt from the test sets' features (transductive): the others did not."
         )

@@ -3,21 +3,18 @@
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from mer_lightning.data.arrays import brief
 from mer_lightning.data.corpus import TRAIN_SPLITS
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, reading
 from mer_lightning.files.plain_yaml import read_yaml
-from mer_lightning.files.recorded import checked_results
+from mer_lightning.files.recorded import Results, Round
 from mer_lightning.files.run_directory import RunDirectory
 
 TRAIN_VAL = "Train&Val"  # the name of the part whose predictions are out of fold
@@ -35,7 +32,7 @@ class FinishedRun:
     """
 
     path: Path
-    results: dict[str, Any]
+    results: Results
     config: dict[str, Any]
     ids: Strings  # (N,)
     split: Strings  # (N,)
@@ -53,44 +50,33 @@ class FinishedRun:
     @property
     def experiment(self) -> str:
         """The name of the system."""
-        return str(self.results["experiment"])
+        return self.results.experiment
 
     @property
     def seed(self) -> int:
         """The seed it was trained with."""
-        return int(self.results["seed"])
+        return self.results.seed
 
     @property
     def classes(self) -> list[str]:
         """The C emotions."""
-        return list(self.results["data"]["classes"])
+        return self.results.data.classes
 
     @property
     def parts(self) -> list[str]:
         """Train&Val, then the test sets."""
-        return [TRAIN_VAL, *self.results["test"]]
+        return [TRAIN_VAL, *self.results.test]
 
     @property
     def combined(self) -> bool:
         """Whether it is several systems decided together: such a run has no rounds of its own."""
-        return bool(self.config.get("combine", {}).get("of", "none") != "none")
-
-    @property
-    def transductive(self) -> bool:
-        """Whether the test sets' features were learnt from."""
-        return bool(self.config.get("revision", {}).get("rounds", 0))
+        return bool(self.config["combine"]["of"] != "none")
 
     @property
     def truth(self) -> str:
         """A fingerprint of the utterances and their labels: equal for runs that may be compared."""
         parts = (self.ids, self.split, self.emotion, self.valence)
         return hashlib.sha256("\0".join(repr(part.tolist()) for part in parts).encode()).hexdigest()
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The reported round's entry in ``rounds``."""
-        chosen = self.results["best_round"]
-        return next(dict(r) for r in self.results["rounds"] if r["round"] == chosen)
 
     def scores(self, part: str) -> dict[str, float | None]:
         """Dis, Dim and Com on a part, as the run reported them."""
@@ -102,9 +88,9 @@ class FinishedRun:
         return np.flatnonzero(np.isin(self.split, wanted))
 
 
-def part_scores(entry: dict[str, Any], part: str) -> dict[str, float | None]:
-    """Scores of ``results.json`` or of one of its rounds: Train&Val's, or a test set's."""
-    return dict(entry["validation"] if part == TRAIN_VAL else entry["test"][part])
+def part_scores(entry: Results | Round, part: str) -> dict[str, float | None]:
+    """Measure -> score of the reported round or of another: Train&Val's, or a test set's."""
+    return asdict(entry.validation if part == TRAIN_VAL else entry.test[part])
 
 
 def find_runs(root: Path) -> list[FinishedRun]:
@@ -134,49 +120,28 @@ def run_folders(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> FinishedRun:
     """One finished run. Raises UserError, naming the file, if something in it is missing or broken."""
     run = RunDirectory(folder)
-    results = _read(run.results, lambda text: checked_results(json.loads(text)))
-    config = _read(run.config, _settings)
-    table = _read(run.predictions, lambda text: list(csv.DictReader(io.StringIO(text))))
-    features = run.read_fingerprint()["features"] if run.data.is_file() else {}
-    try:
+    results = run.read_results()
+    with reading(run.config, "restore it or remove the run"):
+        config = dict(read_yaml(run.config.read_text(encoding="utf-8")))
+        if not (isinstance(config["ensemble"], str) and isinstance(config["combine"]["of"], str)):
+            raise ValueError("ensemble and combine.of are names")
+    features = run.read_fingerprint().features if run.data.is_file() else {}
+    with reading(run.predictions, "delete results.json, and the same command writes both again"):
+        table = list(csv.DictReader(io.StringIO(run.predictions.read_text(encoding="utf-8"))))
         return _from_table(folder, results, config, table, features)
-    except Exception as error:  # whatever a value of another kind than ours runs into
-        raise UserError(
-            f"{run.predictions}: broken, {type(error).__name__} {brief(error)}; delete results.json, rerun"
-        ) from error
-
-
-def _read(path: Path, parse: Any) -> Any:
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; restore it or remove the run") from error
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: broken ({brief(error)}); restore it or remove the run") from error
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """A saved configuration, of which the groups are groups."""
-    config = dict(read_yaml(text))
-    for group in ("combine", "revision"):
-        if not isinstance(config.get(group, {}), dict):
-            raise ValueError(f"{group} is no group")
-    if not isinstance(config.get("ensemble"), str):
-        raise ValueError("it does not say ensemble")
-    return config
 
 
 def _from_table(
     folder: Path,
-    results: dict[str, Any],
+    results: Results,
     config: dict[str, Any],
     table: list[dict[str, str]],
     features: dict[str, str],
 ) -> FinishedRun:
-    expected = sum(results["data"]["n"].values())
+    expected = sum(results.data.n.values())
     if not table or len(table) != expected:
         raise ValueError(f"{len(table)} rows, results.json says {expected}")
-    classes = results["data"]["classes"]
+    classes = results.data.classes
     branches = [name.removeprefix("weight_") for name in table[0] if name.startswith("weight_")]
     index = {name: i for i, name in enumerate(classes)} | {"": -1}
 

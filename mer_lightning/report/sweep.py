@@ -13,6 +13,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from mer_lightning.config.identity import flat
+from mer_lightning.files.recorded import Results
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.style import png
 from mer_lightning.report.figures.sweep import Swept, sweep_figure
@@ -30,17 +31,12 @@ class Setting:
 
     name: str  # its folder, below the sweep's
     values: dict[str, Any]
-    results: dict[str, Any]
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The chosen round."""
-        return dict(self.results["rounds"][self.results["best_round"]])
+    results: Results
 
     @property
     def scores(self) -> dict[tuple[str, str], float]:
         """(part, measure) -> score of the chosen round, where the labels give one."""
-        parts = [TRAIN_VAL, *self.results["test"]]
+        parts = [TRAIN_VAL, *self.results.test]
         found = {(part, m): part_scores(self.results, part)[m] for part in parts for m in MEASURES}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -126,12 +122,11 @@ def sweep_table(settings: Sequence[Setting], title: str) -> Table:
 
 def mean_cells(group: Sequence[Setting], settings: Sequence[Setting]) -> list[str]:
     """The chosen rounds, the mean scores, and what is left of the parameters."""
-    rounds = ", ".join(map(str, sorted({s.results["best_round"] for s in group})))
+    rounds = ", ".join(map(str, sorted({s.results.best_round for s in group})))
     known = [[s.scores[c] for s in group if c in s.scores] for c in columns(settings)]
     scores = [cell(over_seeds(values) if values else None) for values in known]
-    parameters, left = (
-        float(np.mean([s.best[k] for s in group])) for k in ("parameters", "parameters_ratio")
-    )
+    parameters = float(np.mean([s.results.best.parameters for s in group]))
+    left = float(np.mean([s.results.best.parameters_ratio for s in group]))
     return [rounds, *scores, f"{parameters:,.0f}", f"{left:.1%}"]
 
 
@@ -145,8 +140,8 @@ def sweep_csv(settings: Sequence[Setting]) -> str:
     for s in settings:
         scores = [s.scores.get(column, "") for column in columns(settings)]
         values = [text(value) for value in s.values.values()]
-        costs = [s.best[key] for key in cost]
-        writer.writerow([s.name, *values, s.results["best_round"], *scores, *costs, s.results["seconds"]])
+        costs = [getattr(s.results.best, key) for key in cost]
+        writer.writerow([s.name, *values, s.results.best_round, *scores, *costs, s.results.seconds])
     return out.getvalue()
 
 
@@ -170,7 +165,7 @@ def sweep_picture(settings: Sequence[Setting]) -> bytes:
 
 def is_synthetic(settings: Sequence[Setting]) -> bool:
     """Whether any of the data are made up."""
-    return any(s.results["data"].get("synthetic") for s in settings)
+    return any(s.results.data.synthetic for s in settings)
 
 
 def swept_number(settings: Sequence[Setting]) -> str | None:
@@ -205,5 +200,5 @@ def line(
 ) -> Swept:
     """One line of the picture."""
     values = {title: np.array([s.scores[column] for s in group]) for title, column in shown.items()}
-    values["Parameters"] = np.array([s.best["parameters"] for s in group], dtype=np.float64)
+    values["Parameters"] = np.array([s.results.best.parameters for s in group], dtype=np.float64)
     return Swept(label, np.array(x, dtype=np.float64), values)

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mer_lightning.config.identity import flat, identity
+from mer_lightning.files.recorded import Data
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
 
 # Experiment -> its name in the paper's Table 1, in the table's order; then this project's controls.
@@ -47,14 +47,14 @@ class DataSet:
     systems: tuple[System, ...]  # in the paper's order, then controls and others
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Data:
         """``results.json``'s description of the data."""
-        return dict(self.systems[0].runs[0].results["data"])
+        return self.systems[0].runs[0].results.data
 
     @property
     def synthetic(self) -> bool:
         """Whether the data are made up."""
-        return bool(self.data.get("synthetic"))
+        return self.data.synthetic
 
     @property
     def parts(self) -> list[str]:
@@ -83,21 +83,21 @@ def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
     """Runs grouped by their data, features, labels and protocol, then by system, then by seed."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        data = run.results["data"]
-        labels = (data["name"], data["classes"], data["levels"], data["shared"], protocol(run), run.truth)
+        data, protocol = run.results.data, run.results.protocol
+        labels = (data.name, data.classes, data.levels, data.shared, protocol, run.truth)
         groups.setdefault(repr((labels, sorted(run.features.items()))), []).append(run)
     names = unique_names([group[0] for group in groups.values()])
     return [
-        DataSet(name, protocol(group[0]), systems(group))
+        DataSet(name, group[0].results.protocol, systems(group))
         for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
 def unique_names(firsts: Sequence[FinishedRun]) -> list[str]:
     """Names of data sets, told apart by their levels and protocol, or else by a number."""
-    plain = [str(run.results["data"]["name"]) for run in firsts]
+    plain = [run.results.data.name for run in firsts]
     names = [
-        f"{name} ({', '.join(run.results['data']['levels'])}; {protocol(run)})"
+        f"{name} ({', '.join(run.results.data.levels)}; {run.results.protocol})"
         if plain.count(name) > 1
         else name
         for name, run in zip(plain, firsts, strict=True)
@@ -106,11 +106,6 @@ def unique_names(firsts: Sequence[FinishedRun]) -> list[str]:
         f"{name} no. {names[: i + 1].count(name)}" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
-
-
-def protocol(run: FinishedRun) -> str:
-    """``paper`` or ``nested``."""
-    return str(run.results.get("protocol", "paper"))
 
 
 def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:

@@ -60,7 +60,7 @@ def system_row(system: System, wanted: Sequence[tuple[str, str]]) -> Row:
     return Row(
         system=system.label,
         published_name="" if variant else PUBLISHED_NAMES.get(system.experiment, ""),
-        transductive=system.runs[0].transductive,
+        transductive=system.runs[0].results.transductive,
         seeds=len(system.runs),
         scores={cell: mean_score(system, *cell) for cell in wanted},
         costs=costs(system),
@@ -77,8 +77,8 @@ def mean_score(system: System, part: str, measure: str) -> Estimate | None:
 def costs(system: System) -> dict[str, float]:
     """Means over the seeds: the reported round's size, and the whole run's seconds of training."""
     runs = system.runs
-    total = {name: sum(float(run.best[name]) for run in runs) for name in COSTS[:3]}
-    total["seconds"] = sum(float(run.results["seconds"]) for run in runs)
+    total = {name: sum(float(getattr(run.results.best, name)) for run in runs) for name in COSTS[:3]}
+    total["seconds"] = sum(run.results.seconds for run in runs)
     return {name: value / len(runs) for name, value in total.items()}
 
 
@@ -102,7 +102,7 @@ def cost_cells(row: Row) -> list[str]:
 
 def sizes(data: DataSet) -> str:
     """``1,200 utterances in train, 240 in test1``: Train&Val first."""
-    n = sorted(data.data["n"].items(), key=lambda item: item[0] not in TRAIN_SPLITS)
+    n = sorted(data.data.n.items(), key=lambda item: item[0] not in TRAIN_SPLITS)
     return ", ".join(f"{count:,}{' utterances' * (i == 0)} in {split}" for i, (split, count) in enumerate(n))
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.errors import UserError
+from mer_lightning.files.recorded import Scores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.checkpoint import read_network
-from mer_lightning.model.metrics import Scores, score
+from mer_lightning.model.metrics import score
 from mer_lightning.results.predictor import average_posteriors
 from mer_lightning.training.outcome import Predictions, read_predictions
 

@@ -1,49 +1,53 @@
 """``model.json``: what a model is and what it needs, beside the files of its networks."""
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat
 
 from mer_lightning.data.corpus import check_id
-from mer_lightning.errors import UserError, reading
+from mer_lightning.errors import UserError
+from mer_lightning.files.checksums import check_whole
+from mer_lightning.files.strict_json import read_json
 from mer_lightning.model.base import Architecture
 
 FILE = "model.json"
 REMEDY = "give another model, or train it again"
-ENSEMBLES = ("posterior", "logit")
 LONGEST_VALUE = 120  # of an extractor's setting, in a message
 
 Extractors = Mapping[str, Mapping[str, Any]]  # feature set -> how it was made: JSON values, {} if unknown
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """One network of a model on disk: its file's stem, its fold, its shares in the decision."""
 
     file: str
     fold: int
-    posterior_share: float
-    valence_share: float
+    posterior_share: NonNegativeFloat
+    valence_share: NonNegativeFloat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
-    """A model as data.
+    """A model as data, and ``model.json``.
 
     features: feature set -> dimension, as its networks need them.
     valence: whether its training data had any valence; if not, the valences it predicts mean nothing.
     origin: which run it is of, for people.
     """
 
+    schema: Literal[1] = 1
     classes: tuple[str, ...]
-    ensemble: str
-    networks: tuple[Share, ...]
+    valence: bool
+    ensemble: Annotated[str, Field(pattern="^(posterior|logit)$")]
     features: Mapping[str, int]
-    extractors: Extractors = field(default_factory=dict)
-    valence: bool = True
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    extractors: Extractors
+    networks: tuple[Share, ...]
+    origin: Mapping[str, Any]
 
 
 def needed_features(architectures: Iterable[Architecture]) -> dict[str, int]:
@@ -53,64 +57,16 @@ def needed_features(architectures: Iterable[Architecture]) -> dict[str, int]:
     return levels | {name: d for a in every for name, d in a.shared.items()}
 
 
-def write_description(folder: Path, description: Description) -> None:
-    """Write ``model.json``."""
-    d = description
-    text = {
-        "schema": 1,
-        "classes": list(d.classes),
-        "valence": d.valence,
-        "ensemble": d.ensemble,
-        "features": {
-            name: {"dimension": dimension, "extractor": dict(d.extractors.get(name, {}))}
-            for name, dimension in d.features.items()
-        },
-        "networks": [share._asdict() for share in d.networks],
-        "origin": dict(d.origin),
-    }
-    (folder / FILE).write_text(json.dumps(text, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
 def read_description(folder: Path) -> Description:
     """The description of the model in ``folder``. UserError if there is none, or it is damaged or unsafe."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder}: no model here; give a finished run's directory or its model folder")
-    with reading(path, REMEDY):
-        return _parsed(json.loads(path.read_text(encoding="utf-8")), str(path))
-
-
-def _parsed(data: dict[str, Any], where: str) -> Description:
-    features = _of_kind(dict, data.get("features", {}))  # absent in models of before it was kept
-    return Description(
-        classes=tuple(_of_kind(str, name) for name in data["classes"]),
-        ensemble=_one_of(ENSEMBLES, data["ensemble"]),
-        networks=tuple(_share(Share(**entry), where) for entry in data["networks"]),
-        features={name: _of_kind(int, entry["dimension"]) for name, entry in features.items()},
-        extractors={name: _of_kind(dict, entry["extractor"]) for name, entry in features.items()},
-        valence=_of_kind(bool, data.get("valence", True)),
-        origin=_of_kind(dict, data.get("origin", {})),
-    )
-
-
-def _share(share: Share, where: str) -> Share:
-    check_id(_of_kind(str, share.file), where)  # a file's name must not leave the folder
-    posterior, valence = float(share.posterior_share), float(share.valence_share)
-    if not (0 <= posterior < math.inf and 0 <= valence < math.inf):
-        raise ValueError(f"shares {posterior} and {valence}")
-    return Share(share.file, _of_kind(int, share.fold), posterior, valence)
-
-
-def _of_kind(kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"expected a {kind.__name__}, found {str(value)[:40]!r}")
-    return value
-
-
-def _one_of(options: Sequence[str], value: Any) -> str:
-    if value not in options:
-        raise ValueError(f"expected one of {', '.join(options)}, found {str(value)[:40]!r}")
-    return str(value)
+    check_whole(path, REMEDY)
+    description = read_json(path, Description, REMEDY)
+    for share in description.networks:
+        check_id(share.file, str(path))  # a file's name must not leave the folder
+    return description
 
 
 def check_extractors(needed: Extractors, given: Extractors, where: str) -> None:

@@ -1,7 +1,7 @@
 """A trained model at work: ``load`` a run or its ``model`` folder, ``predict`` from features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +167,6 @@ def _of_one(shares: list[Share]) -> list[Share]:
     """The shares of some of a model's networks, scaled to a sum of 1."""
     posterior, valence = sum(s.posterior_share for s in shares), sum(s.valence_share for s in shares)
     return [
-        s._replace(posterior_share=s.posterior_share / posterior, valence_share=s.valence_share / valence)
+        replace(s, posterior_share=s.posterior_share / posterior, valence_share=s.valence_share / valence)
         for s in shares
     ]

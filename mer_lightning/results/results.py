@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from mer_lightning import __version__
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.files.atomic import new_folder, write_text
+from mer_lightning.files.checksums import write_checksums
+from mer_lightning.files.recorded import Data, Results, Round, Scores
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.files.strict_json import as_json
 from mer_lightning.model.checkpoint import Trained, read_network, write_network
-from mer_lightning.model.metrics import Scores
+from mer_lightning.model.metrics import selection
 from mer_lightning.results.decisions import Decided, Fused, by_split, decide, fused, joined
-from mer_lightning.results.description import Description, Share, needed_features, write_description
+from mer_lightning.results.description import FILE, Description, Share, needed_features
 from mer_lightning.training.outcome import Record, read_predictions, read_record
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
@@ -43,6 +45,24 @@ class RoundSummary:
         """Mean over folds."""
         return mean(r.parameters for r in self.records)
 
+    def entry(self, full: float) -> Round:
+        """The same in results.json; ``full``: the parameters that its size is a share of."""
+        return Round(
+            round=self.number,
+            parameters=round(self.parameters),
+            parameters_ratio=self.parameters / full,
+            nodes=round(mean(r.nodes for r in self.records)),
+            macs=round(mean(r.macs for r in self.records)),
+            seconds=round(sum(r.seconds for r in self.records), 2),
+            epochs=[r.epochs for r in self.records],
+            selection=self.selection,
+            validation=self.validation,
+            by_fold=self.by_fold,
+            test=self.test,
+            compact_error=max(r.difference for r in self.records),
+            notes=[f"fold {r.fold}: {note}" for r in self.records for note in r.notes],
+        )
+
 
 def summarise_round(
     config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int
@@ -63,7 +83,7 @@ def selection_score(scores: Sequence[Scores], variance: float) -> float:
     """
     if any(s.dim is None for s in scores):
         return mean(s.dis for s in scores if s.dis is not None)
-    return mean(s.selection(variance) for s in scores)
+    return mean(selection(s, variance) for s in scores)
 
 
 def summarise(
@@ -127,9 +147,9 @@ def write_files(
     with new_folder(run.model) as folder:
         for share, network in trained.items():
             write_network(folder / share.file, network)
-        write_description(folder, describe(config, corpus, trained, best.number))
-    results = results_json(config, corpus, summaries, best, full)
-    write_text(run.results, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / FILE, as_json(describe(config, corpus, trained, best.number)))
+        write_checksums(folder)
+    write_text(run.results, as_json(results_of(config, corpus, summaries, best, full)))
 
 
 def describe(config: Config, corpus: Corpus, trained: Mapping[Share, Trained], number: int) -> Description:
@@ -145,67 +165,46 @@ def describe(config: Config, corpus: Corpus, trained: Mapping[Share, Trained], n
     )
 
 
-def results_json(
+def results_of(
     config: Config, corpus: Corpus, summaries: Sequence[RoundSummary], best: RoundSummary, full: float
-) -> dict[str, Any]:
+) -> Results:
     """The content of results.json; ``full``: the parameters that sizes are a share of."""
     dimensions = corpus.dimensions
     splits = [u.split for u in corpus.utterances]
-    return {
-        "schema": 1,
-        "experiment": config.experiment_name,
-        "seed": config.seed,
-        "folds": len(best.records),
-        "protocol": config.protocol,
-        "transductive": config.revision.rounds > 0,
-        "data": {
-            "name": corpus.name,
-            "synthetic": corpus.synthetic,
-            "classes": list(corpus.classes),
-            "levels": {name: dimensions[name] for name in corpus.levels},
-            "shared": {name: dimensions[name] for name in corpus.shared},
-            "n": {split: splits.count(split) for split in sorted(set(splits))},
-        },
-        "rounds": [round_json(s, full) for s in summaries],
-        "best_round": best.number,
-        "chosen_by": "size" if config.pnao.control == "one_shot" else "validation",
-        "validation": best.validation._asdict(),
-        "test": {split: scores._asdict() for split, scores in best.test.items()},
-        "versions": {"mer-lightning": __version__, "python": platform.python_version()}
+    return Results(
+        experiment=config.experiment_name,
+        seed=config.seed,
+        folds=len(best.records),
+        protocol=config.protocol,
+        transductive=config.revision.rounds > 0,
+        data=Data(
+            name=corpus.name,
+            synthetic=corpus.synthetic,
+            classes=list(corpus.classes),
+            levels={name: dimensions[name] for name in corpus.levels},
+            shared={name: dimensions[name] for name in corpus.shared},
+            n={split: splits.count(split) for split in sorted(set(splits))},
+        ),
+        rounds=[s.entry(full) for s in summaries],
+        best_round=best.number,
+        chosen_by="size" if config.pnao.control == "one_shot" else "validation",
+        validation=best.validation,
+        test=best.test,
+        versions={"mer-lightning": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
-        "seconds": round(sum(r.seconds for s in summaries for r in s.records), 2),
-    }
-
-
-def round_json(summary: RoundSummary, full: float) -> dict[str, Any]:
-    """A round's entry in results.json; ``full``: the parameters that its size is a share of."""
-    records = summary.records
-    return {
-        "round": summary.number,
-        "parameters": round(summary.parameters),
-        "parameters_ratio": summary.parameters / full,
-        "nodes": round(mean(r.nodes for r in records)),
-        "macs": round(mean(r.macs for r in records)),
-        "seconds": round(sum(r.seconds for r in records), 2),
-        "epochs": [r.epochs for r in records],
-        "selection": summary.selection,
-        "validation": summary.validation._asdict(),
-        "by_fold": [scores._asdict() for scores in summary.by_fold],
-        "test": {split: scores._asdict() for split, scores in summary.test.items()},
-        "compact_error": max(r.difference for r in records),
-        "notes": [f"fold {r.fold}: {note}" for r in records for note in r.notes],
-    }
+        seconds=round(sum(r.seconds for s in summaries for r in s.records), 2),
+    )
 
 
 def rounds_csv(summaries: Sequence[RoundSummary], full: float) -> str:
     """One row per round."""
     rows = []
     for s in summaries:
-        row = round_json(s, full)
+        row = vars(s.entry(full))
         flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}
-        flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in x._asdict().items()}
+        flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in vars(x).items()}
         rows.append(flat)
     return _csv(list(rows[0]), [list(row.values()) for row in rows])
 

@@ -45,11 +45,9 @@ def members(config: Config, corpus: Corpus) -> dict[str, Config]:
 def check_same_data(run: RunDirectory, corpus: Corpus) -> None:
     """A UserError if ``run`` was not on the same labels, in the same order, and the same features."""
     theirs, ours = run.read_fingerprint(), corpus.fingerprint()
-    changed = [
-        name for name, digest in theirs["features"].items() if ours["features"].get(name, digest) != digest
-    ]
-    if theirs["labels"] != ours["labels"] or changed:
-        what = "the labels" if theirs["labels"] != ours["labels"] else f"feature set {changed[0]!r}"
+    changed = [name for name, digest in theirs.features.items() if ours.features.get(name, digest) != digest]
+    if theirs.labels != ours.labels or changed:
+        what = "the labels" if theirs.labels != ours.labels else f"feature set {changed[0]!r}"
         raise UserError(
             f"{run.path}: {what} are not those this run was trained on; restore the data, or start a new run"
         )
@@ -79,7 +77,7 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
         for f in range(folds)
     }
     summary = summarise(0, records, selection, decided, corpus)
-    before = sum(float(run.read_results()["rounds"][0]["parameters"]) for run in runs)
+    before = float(sum(run.read_results().rounds[0].parameters for run in runs))
     write_files(config, directory, corpus, [summary], decided, networks, before)
 
 
@@ -145,7 +143,7 @@ def on_simplex(loss: Callable[[torch.Tensor], torch.Tensor], k: int) -> torch.Te
 
 def trained(run: RunDirectory, fold: int, number: int) -> Record:
     """The record of a round on a fold, with the seconds of all the run's rounds."""
-    records = [read_record(run.round(fold, r)) for r in range(len(run.read_results()["rounds"]))]
+    records = [read_record(run.round(fold, r)) for r in range(len(run.read_results().rounds))]
     return replace(records[number], seconds=sum(r.seconds for r in records))
 
 

@@ -1,6 +1,5 @@
 """``task=fit``: the experiment, cross-validated, into the run directory."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.files.strict_json import as_json
 from mer_lightning.report.report import write_run_report
 from mer_lightning.results.results import write_results
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
@@ -96,7 +96,7 @@ def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
     if directory.data.is_file():
         check_same_data(directory, corpus)
     else:
-        write_text(directory.data, json.dumps(corpus.fingerprint(), indent=1))
+        write_text(directory.data, as_json(corpus.fingerprint()))
 
 
 def check_accelerator(config: Config) -> None:

@@ -116,9 +116,8 @@ def objective_count() -> int:
 
 def objectives(directory: RunDirectory) -> dict[int, float | tuple[float, float]]:
     """What a sweeper judges a run by: the score that chose its round, on validation; or that and its size."""
-    results = directory.read_results()
-    best = results["rounds"][results["best_round"]]
-    return {1: best["selection"], 2: (best["selection"], float(best["parameters"]))}
+    best = directory.read_results().best
+    return {1: best.selection, 2: (best.selection, float(best.parameters))}
 
 
 def forget_failure(directory: RunDirectory) -> None:

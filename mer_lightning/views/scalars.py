@@ -5,8 +5,9 @@ left out.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from mer_lightning.files.recorded import Results, Round
 from mer_lightning.training.outcome import Record
 
 EPOCH, ROUND = "epoch", "round"
@@ -29,19 +30,19 @@ def epoch_rows(record: Record, before: int) -> list[Row]:
     ]
 
 
-def round_row(entry: Mapping[str, Any]) -> Row:
+def round_row(entry: Round) -> Row:
     """A round of ``results.json``: sizes, scores out of fold, by fold, and of each test set."""
-    values = known("round", {name: entry[name] for name in SIZES}) | known("round", entry["validation"])
-    for fold, scores in enumerate(entry["by_fold"]):
-        values |= known(f"round/fold_{fold}", scores)
-    for split, scores in entry["test"].items():
-        values |= known(f"round/test_{split}", scores)
-    return Row(ROUND, entry["round"], values)
+    values = known("round", {name: getattr(entry, name) for name in SIZES} | vars(entry.validation))
+    for fold, scores in enumerate(entry.by_fold):
+        values |= known(f"round/fold_{fold}", vars(scores))
+    for split, scores in entry.test.items():
+        values |= known(f"round/test_{split}", vars(scores))
+    return Row(ROUND, entry.round, values)
 
 
-def best_values(results: Mapping[str, Any]) -> dict[str, float]:
+def best_values(results: Results) -> dict[str, float]:
     """The chosen round's numbers, and which it is."""
-    best = round_row(results["rounds"][results["best_round"]])
+    best = round_row(results.best)
     values = {f"best/{name.removeprefix('round/')}": value for name, value in best.values.items()}
     return values | {"best/round": float(best.at)}
 

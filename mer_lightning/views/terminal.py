@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from hydra.core.hydra_config import HydraConfig
 from rich.box import SIMPLE
@@ -18,8 +18,9 @@ from mer_lightning.config.job import in_a_sweep
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.atomic import write_bytes, write_text
+from mer_lightning.files.recorded import Results, Scores
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model.metrics import Scores
+from mer_lightning.report.runs import TRAIN_VAL, part_scores
 from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
 from mer_lightning.results.results import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
@@ -117,8 +118,8 @@ def show_results(run: RunDirectory) -> None:
     """The final table of a finished run, and where its files are."""
     results = run.read_results()
     console = Console(soft_wrap=True, highlight=False)
-    title = f"{results['experiment']} on {results['data']['name']}, seed {results['seed']}"
-    if results["data"]["synthetic"]:
+    title = f"{results.experiment} on {results.data.name}, seed {results.seed}"
+    if results.data.synthetic:
         title += " (synthetic data)"
     print_whole(results_table(results, title))
     console.print(
@@ -149,30 +150,27 @@ def print_whole(table: Table) -> None:
     Console(width=max(wide, console.width), highlight=False).print(table)
 
 
-def results_table(results: dict[str, Any], title: str) -> Table:
+def results_table(results: Results, title: str) -> Table:
     """One row per round; scores that no set has labels for are left out."""
-    best, rounds = results["best_round"], results["rounds"]
-    scores = [("", row["validation"]) for row in rounds[:1]] + [
-        (f"{s} ", t) for s, t in rounds[0]["test"].items()
-    ]
-    columns = [(i, prefix, m) for i, (prefix, x) in enumerate(scores) for m in x if x[m] is not None]
+    parts = [TRAIN_VAL, *results.test]
+    columns = [(part, m) for part in parts for m, v in part_scores(results, part).items() if v is not None]
+    names = [m.capitalize() if part == TRAIN_VAL else f"{part} {m.capitalize()}" for part, m in columns]
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
-    for header in ("round", "parameters", "left", *(f"{prefix}{m.capitalize()}" for _, prefix, m in columns)):
+    for header in ("round", "parameters", "left", *names):
         table.add_column(header, justify="right", no_wrap=True)
-    for row in rounds:
-        parts = [row["validation"], *row["test"].values()]
+    for row in results.rounds:
+        chosen = row is results.best
         table.add_row(
-            f"{'* ' if row['round'] == best else ''}{row['round']}",
-            f"{row['parameters']:,}",
-            f"{row['parameters_ratio']:.1%}",
-            *(number(parts[i][m]) for i, _, m in columns),
-            style="bold" if row["round"] == best else None,
+            f"{'* ' if chosen else ''}{row.round}",
+            f"{row.parameters:,}",
+            f"{row.parameters_ratio:.1%}",
+            *(number(part_scores(row, part)[m]) for part, m in columns),
+            style="bold" if chosen else None,
         )
     return table
 
 
-def chosen_text(results: dict[str, Any]) -> str:
+def chosen_text(results: Results) -> str:
     """Why the marked round was chosen, and what it saves, in words."""
-    best = results["rounds"][results["best_round"]]
-    why = "for its size" if results.get("chosen_by") == "size" else "on validation"
-    return f"chosen {why}; {1 - best['parameters_ratio']:.1%} fewer parameters than before pruning"
+    why = "for its size" if results.chosen_by == "size" else "on validation"
+    return f"chosen {why}; {1 - results.best.parameters_ratio:.1%} fewer parameters than before pruning"

@@ -1,19 +1,20 @@
 """What every tracker does: tell a dashboard everything about a run, and each thing once."""
 
-import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 
-from mer_lightning.errors import UserError, reading
+from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
+from mer_lightning.files.recorded import Round
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.report.runs import FinishedRun, read_run
-from mer_lightning.results.results import RoundSummary, round_json
+from mer_lightning.results.results import RoundSummary
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record, read_record
 from mer_lightning.views.scalars import Row, epoch_rows, round_row
@@ -96,7 +97,7 @@ class Tracker(NullTracker):
 
     def round_done(self, summary: RoundSummary, share: float) -> None:
         """Log a round's scores and sizes."""
-        self._round(round_json(summary, summary.parameters / share))
+        self._round(summary.entry(summary.parameters / share))
 
     def results(self) -> None:
         """Log the results, and before them whatever is missing, of a run trained without a tracker say."""
@@ -104,11 +105,11 @@ class Tracker(NullTracker):
         if self.sink is None:
             return
         finished = read_run(self.run.path)
-        for fold in range(finished.results["folds"]):
-            for number in range(len(finished.results["rounds"])):
+        for fold in range(finished.results.folds):
+            for number in range(len(finished.results.rounds)):
                 if (folder := self.run.round(fold, number)).done:  # a combined run has none of its own
                     self.fold_done(read_record(folder))
-        for entry in finished.results["rounds"]:
+        for entry in finished.results.rounds:
             self._round(entry)
         with self._forgiving():
             if self.sink:
@@ -122,9 +123,9 @@ class Tracker(NullTracker):
             if self.sink:
                 self.sink.close(failed)
 
-    def _round(self, entry: Mapping[str, Any]) -> None:
-        if self.sink and entry["round"] >= self.memory.rounds and self._log([round_row(entry)]):
-            self.memory.rounds = entry["round"] + 1
+    def _round(self, entry: Round) -> None:
+        if self.sink and entry.round >= self.memory.rounds and self._log([round_row(entry)]):
+            self.memory.rounds = entry.round + 1
             self._remember()
 
     def _log(self, rows: list[Row]) -> bool:
@@ -139,7 +140,7 @@ class Tracker(NullTracker):
         return False
 
     def _remember(self) -> None:
-        write_text(self.file, json.dumps(asdict(self.memory), indent=1) + "\n")
+        write_text(self.file, as_json(self.memory))
 
     @contextmanager
     def _forgiving(self) -> Iterator[None]:
@@ -159,12 +160,7 @@ def read_memory(run: RunDirectory, kind: str) -> Memory:
     file = run.tracker(kind)
     if not file.is_file():
         return Memory()
-    with reading(file, "delete it, and the run goes to the dashboard once more, as a new one"):
-        memory = Memory(**json.loads(file.read_text(encoding="utf-8")))
-        numbers = (memory.rows, memory.rounds, *dict(memory.folds).values())
-        if not (isinstance(memory.id, str) and all(isinstance(n, int) for n in numbers)):
-            raise ValueError("not what is kept there")
-        return memory
+    return read_json(file, Memory, "delete it, and the run goes to the dashboard once more, as a new one")
 
 
 def say(text: str) -> None:

@@ -36,6 +36,7 @@ KINDS = (
     "folder",
     "empty",
     "truncated",
+    "longer",
     "header cut",
     "text",
     "object",
@@ -61,6 +62,8 @@ def broken(kind: str, path: Path) -> None:
             path.write_bytes(b"")
         case "truncated":
             path.write_bytes(whole.read_bytes()[:-8])
+        case "longer":
+            path.write_bytes(whole.read_bytes() + b"\0")
         case "header cut":
             path.write_bytes(whole.read_bytes()[:40])
         case "text":

@@ -32,12 +32,12 @@ def trained(config: Config, path: Path) -> RunDirectory:
 def test_the_early_stop_point_is_restored_and_stops_training(small: Small, tmp_path: Path) -> None:
     run = trained(small("+experiment=pnao", "trainer.epochs=25", "trainer.patience=2"), tmp_path / "run")
     results, before_the_end = run.read_results(), 0
-    for r in results["rounds"]:
+    for r in results.rounds:
         for fold in range(2):
-            history = json.loads(run.round(fold, r["round"]).record.read_text())["record"]["history"]
+            history = json.loads(run.round(fold, r.round).record.read_text())["record"]["history"]
             scores = [epoch["com"] for epoch in history]
             best = scores.index(max(scores))
-            assert r["by_fold"][fold]["com"] == pytest.approx(scores[best], abs=1e-6)
+            assert r.by_fold[fold].com == pytest.approx(scores[best], abs=1e-6)
             assert len(history) in (best + 3, 25)  # the patience
             before_the_end += best < len(history) - 1
     assert before_the_end  # else nothing was restored

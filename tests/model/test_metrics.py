@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, mean_squared_error
 
-from mer_lightning.model.metrics import MER_VARIANCE, EmotionMetrics, score
+from mer_lightning.files.recorded import Scores
+from mer_lightning.model.metrics import MER_VARIANCE, EmotionMetrics, in_units, score, selection
 
 NAN = float("nan")
 
@@ -37,7 +38,7 @@ def test_without_valence_there_is_no_dim_and_no_com() -> None:
     scores = score(posterior, valence, emotion, torch.full((20,), NAN))
     assert scores.dim is None
     assert scores.com is None
-    assert scores.selection(variance=2.0) == scores.dis
+    assert selection(scores, variance=2.0) == scores.dis
 
 
 def test_the_score_that_chooses_does_not_depend_on_the_units_of_valence() -> None:
@@ -46,17 +47,17 @@ def test_the_score_that_chooses_does_not_depend_on_the_units_of_valence() -> Non
     one = score(posterior, valence, emotion, target)
     other = score(posterior, 10 * valence + 3, emotion, 10 * target + 3)
     assert one.com is not None
-    assert one.selection(variance) == pytest.approx(other.selection(100 * variance), abs=1e-5)
-    assert one.selection(MER_VARIANCE) == pytest.approx(one.com)  # on MER 2023 it is Com
-    assert one.in_units(10) == pytest.approx(other, abs=1e-4)
+    assert selection(one, variance) == pytest.approx(selection(other, 100 * variance), abs=1e-5)
+    assert selection(one, MER_VARIANCE) == pytest.approx(one.com)  # on MER 2023 it is Com
+    assert vars(in_units(one, 10)) == pytest.approx(vars(other), abs=1e-4)
 
 
 def test_without_any_label_there_is_no_score() -> None:
     posterior, valence, _, _ = sample(4, 3)
     scores = score(posterior, valence, torch.full((4,), -1), torch.full((4,), NAN))
-    assert tuple(scores) == (None, None, None)
+    assert scores == Scores(None, None, None)
     with pytest.raises(ValueError, match="no labels"):
-        scores.selection(variance=1.0)
+        selection(scores, variance=1.0)
 
 
 def test_sums_of_two_processes_add_up() -> None:

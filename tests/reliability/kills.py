@@ -91,7 +91,7 @@ def kill_once(
 def contents(folder: Path) -> dict[str, Any]:
     """What a finished run says, times left out: scores, predictions, folds, and every weight."""
     run = RunDirectory(folder)
-    found: dict[str, Any] = {"results.json": timeless(run.read_results())}
+    found: dict[str, Any] = {"results.json": timeless(json.loads(run.results.read_text()))}
     for path in [
         run.predictions,
         run.folds,

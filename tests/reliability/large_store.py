@@ -5,14 +5,12 @@
 The store is made of random numbers, half of the sets float16 and half float32, and removed afterwards.
 """
 
-import hashlib
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +18,9 @@ import numpy as np
 
 from mer_lightning.data.corpus import Utterance
 from mer_lightning.data.labels import write_labels
-from mer_lightning.data.readers.manifest import FeatureEntry, Manifest, write_manifest
+from mer_lightning.data.readers.manifest import FILE, FeatureEntry, Manifest
+from mer_lightning.files.checksums import write_checksums
+from mer_lightning.files.strict_json import as_json
 
 SETS = {  # name -> dimensions, dtype, role
     "hubert_18": (1024, "float16", "level"),
@@ -55,39 +55,27 @@ def write_large_store(root: Path, size: float) -> int:
     write_labels(root / "labels.csv", people)
     entries = {}
     for name, (dimension, dtype, role) in SETS.items():
-        path = root / f"{name}.safetensors"
-        digest = _write_set(path, emotion, dimension, np.dtype(dtype), rng)
-        entries[name] = FeatureEntry(path.name, dtype, [n, dimension], digest, role, {})
-    labels = hashlib.sha256((root / "labels.csv").read_bytes()).hexdigest()
-    write_manifest(root, Manifest("large", True, list(EMOTIONS), n, labels, entries))
+        _write_set(root / f"{name}.npy", emotion, dimension, np.dtype(dtype), rng)
+        entries[name] = FeatureEntry(dtype, (n, dimension), role, {}, 0)
+    manifest = Manifest(name="large", synthetic=True, classes=list(EMOTIONS), utterances=n, features=entries)
+    (root / FILE).write_text(as_json(manifest))
+    write_checksums(root)
     return n
 
 
 def _write_set(
     path: Path, emotion: np.ndarray, dimension: int, dtype: np.dtype, rng: np.random.Generator
-) -> str:
-    """One set, a block at a time; the same noise in every block, for it is slow to draw. Its SHA-256."""
+) -> None:
+    """One set, a block at a time; the same noise in every block, for it is slow to draw."""
     n, noise = len(emotion), rng.standard_normal((BLOCK, dimension), dtype=np.float32)
-    size = n * dimension * dtype.itemsize
-    kind = {2: "F16", 4: "F32"}[dtype.itemsize]
-    entry = {"dtype": kind, "shape": [n, dimension], "data_offsets": [0, size]}
-    header = json.dumps({"features": entry}).encode()
-    header += b" " * (-len(header) % 8)
-    digest = hashlib.sha256()
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (n, dimension)}
     with path.open("wb") as file:
-        for chunk in _chunks(header, emotion, noise, dtype):
-            digest.update(chunk)
-            file.write(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(header: bytes, emotion: np.ndarray, noise: np.ndarray, dtype: np.dtype) -> Iterator[bytes]:
-    yield len(header).to_bytes(8, "little") + header
-    for start in range(0, len(emotion), BLOCK):
-        here = emotion[start : start + BLOCK]
-        block = noise[: len(here)].astype(dtype)
-        block[:, 0], block[:, 1] = here == 0, here == 1
-        yield block.tobytes()
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, n, BLOCK):
+            here = emotion[start : start + BLOCK]
+            block = noise[: len(here)].astype(dtype)
+            block[:, 0], block[:, 1] = here == 0, here == 1
+            file.write(block.data)
 
 
 def train(store: Path, run: Path, *overrides: str) -> Used:

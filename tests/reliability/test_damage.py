@@ -104,8 +104,9 @@ def test_predictions(trained: tuple[Config, Path], tmp_path: Path, key: str, ten
 )
 def test_networks(trained: tuple[Config, Path], tmp_path: Path, change: dict[str, Any]) -> None:
     model = shutil.copytree(trained[1] / "model", tmp_path / "model")
-    json_edit(model / "fold_0.json", lambda d: d["architecture"].update(change))
-    with pytest.raises(UserError, match=r"fold_0\.safetensors"):
+    json_edit(model / "fold_0.json", lambda d: d.update(change))
+    mend_digests(model)
+    with pytest.raises(UserError, match=r"fold_0\.(json|safetensors): cannot be read"):
         load(model)
 
 
@@ -136,6 +137,7 @@ def test_weights_that_are_no_numbers(
 def test_descriptions(trained: tuple[Config, Path], tmp_path: Path, edit: Edit) -> None:
     model = shutil.copytree(trained[1] / "model", tmp_path / "model")
     json_edit(model / "model.json", edit)
+    mend_digests(model)
     with pytest.raises(UserError, match=r"model\.json"):
         load(model)
 
@@ -151,6 +153,10 @@ def test_descriptions(trained: tuple[Config, Path], tmp_path: Path, edit: Edit) 
         lambda r: r["rounds"][0]["validation"].update(dis=float("nan")),
         lambda r: r["rounds"][0].update(test={}),
         lambda r: r["rounds"][0].update(notes=3),
+        lambda r: r["rounds"][0].update(parameters=1.5),
+        lambda r: r["validation"].pop("dim"),
+        lambda r: r.update(more=1),
+        lambda r: r.update(schema=2),
     ],
 )
 def test_results(trained: tuple[Config, Path], tmp_path: Path, edit: Edit) -> None:

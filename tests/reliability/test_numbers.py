@@ -11,6 +11,7 @@ import torch
 
 from mer_lightning import load
 from mer_lightning.errors import UserError
+from mer_lightning.files.recorded import Results
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model import module
 from mer_lightning.model.losses import emotion_loss
@@ -34,7 +35,7 @@ def page(tmp_path: Path) -> str:
     return directory.report.read_text(encoding="utf-8")
 
 
-def fitted(tmp_path: Path, *overrides: str, **data: Any) -> dict[str, Any]:
+def fitted(tmp_path: Path, *overrides: str, **data: Any) -> Results:
     """The results on made-up data."""
     return run(tmp_path, *made(tmp_path, **data), *overrides)
 
@@ -73,7 +74,7 @@ def as_list(names: Sequence[str]) -> str:
     return f"[{','.join(names)}]"
 
 
-def run(tmp_path: Path, *overrides: str) -> dict[str, Any]:
+def run(tmp_path: Path, *overrides: str) -> Results:
     """The results of one epoch and one pruning round, all numbers looked at."""
     data = ("data=folder", f"data.root={tmp_path / 'data'}", "data.folds=column")
     directory = RunDirectory(tmp_path / "run")
@@ -98,21 +99,21 @@ def run(tmp_path: Path, *overrides: str) -> dict[str, Any]:
 @pytest.mark.parametrize("shared", [0, 2])
 def test_any_number_of_feature_sets(tmp_path: Path, levels: int, shared: int) -> None:
     results = fitted(tmp_path, levels=levels, shared=shared)
-    assert len(results["data"]["levels"]) == levels
-    assert len(results["data"]["shared"]) == shared
-    assert results["rounds"][1]["parameters"] < results["rounds"][0]["parameters"]
+    assert len(results.data.levels) == levels
+    assert len(results.data.shared) == shared
+    assert results.rounds[1].parameters < results.rounds[0].parameters
 
 
 @pytest.mark.parametrize("fusion", ["attention", "linear"])
 def test_one_level_alone_under_every_fusion(tmp_path: Path, fusion: str) -> None:
     weights = ("fusion.weights=[2]",) if fusion == "linear" else ()
-    assert fitted(tmp_path, f"fusion={fusion}", *weights, levels=1, shared=0)["best_round"] in (0, 1)
+    assert fitted(tmp_path, f"fusion={fusion}", *weights, levels=1, shared=0).best_round in (0, 1)
 
 
 def test_forty_emotions(tmp_path: Path) -> None:
     results = fitted(tmp_path, classes=40, n=160)
-    assert len(results["data"]["classes"]) == 40
-    assert 0 <= results["validation"]["dis"] <= 1
+    assert len(results.data.classes) == 40
+    assert 0 <= results.validation.dis <= 1
 
 
 def test_one_emotion_is_refused(tmp_path: Path) -> None:
@@ -125,30 +126,30 @@ def test_an_emotion_missing_in_a_fold_is_said_and_trained_without(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folds = [0 if i % 3 == 2 else (i // 3) % 2 for i in range(N)]  # e2 is in fold 0 alone
-    assert fitted(tmp_path, folds=folds)["folds"] == 2
+    assert fitted(tmp_path, folds=folds).folds == 2
     assert "note: fold 0: no e2 in its training part" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
 def test_any_size_of_batch(tmp_path: Path, size: int) -> None:
-    assert fitted(tmp_path, f"trainer.batch_size={size}")["validation"]["com"] is not None
+    assert fitted(tmp_path, f"trainer.batch_size={size}").validation.com is not None
 
 
 def test_no_valence_at_all(tmp_path: Path) -> None:
     results = fitted(tmp_path, "trainer.batch_size=1", valence=False)
-    assert results["validation"]["dim"] is None
-    assert results["validation"]["com"] is None
-    assert results["validation"]["dis"] is not None
+    assert results.validation.dim is None
+    assert results.validation.com is None
+    assert results.validation.dis is not None
     assert "<img" in page(tmp_path)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e37])
 def test_features_of_any_scale(tmp_path: Path, scale: float) -> None:
-    assert 0 <= fitted(tmp_path, scale=scale)["validation"]["dis"] <= 1
+    assert 0 <= fitted(tmp_path, scale=scale).validation.dis <= 1
 
 
 def test_features_of_one_dimension(tmp_path: Path) -> None:
-    assert fitted(tmp_path, width=1)["data"]["levels"] == {"level0": 1, "level1": 1}
+    assert fitted(tmp_path, width=1).data.levels == {"level0": 1, "level1": 1}
 
 
 @pytest.mark.parametrize("clip", ["0", "1"])

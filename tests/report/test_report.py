@@ -81,7 +81,7 @@ def test_tables_hold_the_means_over_seeds_and_never_published_figures(reported: 
         rows = {row["system"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["baseline", "enf", "pnao"]
     both = [RunDirectory(reported / f"pnao_{seed}").read_results() for seed in (0, 1)]
-    mean = sum(r["test"]["test"]["com"] for r in both) / 2
+    mean = sum(r.test["test"].com for r in both) / 2
     assert float(rows["pnao"]["test_com"]) == pytest.approx(mean)
     assert float(rows["pnao"]["seeds"]) == 2
     assert rows["pnao"]["paper"] == "Ours(EnF+PNAO)"
@@ -145,7 +145,7 @@ def test_a_runs_own_page(reported: Path) -> None:
         run = RunDirectory(reported / name)
         assert {p.stem for p in run.figures.iterdir()} == figures
         page = check_page((run.path / "report.html").read_text())
-        assert f"{run.read_results()['test']['test']['com']:.4f}" in page.text
+        assert f"{run.read_results().test['test'].com:.4f}" in page.text
 
 
 def test_a_runs_page_can_be_written_again(few: Path) -> None:

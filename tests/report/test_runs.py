@@ -25,11 +25,11 @@ def recomputed(run: FinishedRun, part: str) -> list[float]:
 
 def test_the_predictions_of_every_round_give_its_reported_scores(finished: list[FinishedRun]) -> None:
     for run in finished:
-        for entry in run.results["rounds"]:
-            there = at_round(run, entry["round"])
-            for part, reported in ((TRAIN_VAL, entry["validation"]), ("test", entry["test"]["test"])):
-                assert recomputed(there, part) == pytest.approx([reported[m] for m in ("dis", "dim", "com")])
-        best = at_round(run, run.results["best_round"])
+        for entry in run.results.rounds:
+            there = at_round(run, entry.round)
+            for part, reported in ((TRAIN_VAL, entry.validation), ("test", entry.test["test"])):
+                assert recomputed(there, part) == pytest.approx(list(vars(reported).values()))
+        best = at_round(run, run.results.best_round)
         np.testing.assert_allclose(best.posterior, run.posterior, atol=1e-5)
         np.testing.assert_allclose(best.weights, run.weights, atol=1e-5)
 

@@ -14,6 +14,7 @@ from mer_lightning.data.readers.label_npz import read_corpora
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.data.readers.store import read_store, write_store
 from mer_lightning.errors import UserError
+from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit, predict
 from tests.conftest import composed, folder_overrides, write_folder
@@ -44,14 +45,16 @@ def test_names_cannot_leave_their_folder(trained: Path, tmp_path: Path, name: st
     description = json.loads((model / "model.json").read_text(encoding="utf-8"))
     description["networks"][0]["file"] = name
     (model / "model.json").write_text(json.dumps(description), encoding="utf-8")
-    with pytest.raises(UserError, match="cannot name a file"):
+    write_checksums(model)
+    with pytest.raises(UserError, match=r"cannot name a file|hex escape"):
         load(model)
     config = composed(*folder_overrides(write_folder(tmp_path / "data")))
     store = write_store(read_corpus(config.data), tmp_path / "store")
     manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
-    manifest["features"]["low"]["file"] = name
+    manifest["features"][name] = manifest["features"].pop("low")
     (store / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(UserError, match="cannot name a file"):
+    write_checksums(store)
+    with pytest.raises(UserError, match=r"cannot name a file|hex escape"):
         read_store(composed("data=store", f"data.root={store}").data)
 
 

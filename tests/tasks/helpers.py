@@ -3,21 +3,20 @@
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mer_lightning.config.schema import Config
+from mer_lightning.files.recorded import Results
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 
 Small = Callable[..., Config]
 
 
-def without_timings(results: Any) -> Any:
-    """The same without every ``seconds``."""
-    if isinstance(results, dict):
-        return {k: without_timings(v) for k, v in results.items() if k != "seconds"}
-    return [without_timings(v) for v in results] if isinstance(results, list) else results
+def without_timings(results: Results) -> Results:
+    """The same with no seconds."""
+    return replace(results, seconds=0, rounds=[replace(r, seconds=0) for r in results.rounds])
 
 
 def table(path: Path) -> list[dict[str, str]]:

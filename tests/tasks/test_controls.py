@@ -18,19 +18,19 @@ def test_rewinding_alone_prunes_nothing_but_trains_on(small: Small, tmp_path: Pa
     pnao = trained(small("+experiment=pnao", "pnao.rounds=1"), tmp_path / "pnao").read_results()
     only = trained(small("+experiment=rewind_only", "pnao.rate=0", "pnao.rounds=1"), tmp_path / "rewind")
     results = only.read_results()
-    assert results["rounds"][0]["validation"] == pnao["rounds"][0]["validation"]
-    assert results["rounds"][1]["parameters_ratio"] == 1
-    assert results["rounds"][1]["validation"] != results["rounds"][0]["validation"]
+    assert results.rounds[0].validation == pnao.rounds[0].validation
+    assert results.rounds[1].parameters_ratio == 1
+    assert results.rounds[1].validation != results.rounds[0].validation
 
 
 def test_random_control_has_pnaos_sizes(small: Small, tmp_path: Path) -> None:
     pnao = trained(small("+experiment=pnao"), tmp_path / "pnao")
     control = trained(small("+experiment=random", f"pnao.like={pnao.path}"), tmp_path / "random")
     mine, theirs = control.read_results(), pnao.read_results()
-    for a, b in zip(mine["rounds"], theirs["rounds"], strict=True):
-        assert (a["parameters"], a["nodes"]) == (b["parameters"], b["nodes"])
-    assert mine["rounds"][0]["validation"] == theirs["rounds"][0]["validation"]
-    assert mine["rounds"][1]["validation"] != theirs["rounds"][1]["validation"]
+    for a, b in zip(mine.rounds, theirs.rounds, strict=True):
+        assert (a.parameters, a.nodes) == (b.parameters, b.nodes)
+    assert mine.rounds[0].validation == theirs.rounds[0].validation
+    assert mine.rounds[1].validation != theirs.rounds[1].validation
 
 
 def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small, tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small
 def test_one_shot_makes_its_reference_and_reaches_its_size_in_one_round(small: Small, tmp_path: Path) -> None:
     control = trained(small("+experiment=one_shot"), tmp_path / "one_shot")
     mine, theirs = control.read_results(), RunDirectory(control.reference).read_results()
-    assert [r["round"] for r in mine["rounds"]] == [0, 1]
-    assert mine["rounds"][1]["parameters"] == theirs["rounds"][theirs["best_round"]]["parameters"]
-    assert mine["best_round"] == 1  # whatever validation says: it stands for that size
+    assert [r.round for r in mine.rounds] == [0, 1]
+    assert mine.rounds[1].parameters == theirs.best.parameters
+    assert mine.best_round == 1  # whatever validation says: it stands for that size
 
 
 def test_only_one_shot_reports_a_round_that_validation_did_not_choose(small: Small) -> None:
@@ -66,14 +66,14 @@ def test_a_control_refuses_a_reference_of_another_experiment(small: Small, tmp_p
 def test_carried_moments_change_the_next_round(small: Small, tmp_path: Path) -> None:
     carry = trained(small("+experiment=pnao", "pnao.optimiser=carry"), tmp_path / "carry").read_results()
     reset = trained(small("+experiment=pnao"), tmp_path / "reset").read_results()
-    assert carry["rounds"][0]["validation"] == reset["rounds"][0]["validation"]
-    assert carry["rounds"][1]["parameters"] == reset["rounds"][1]["parameters"]
-    assert carry["rounds"][1]["validation"] != reset["rounds"][1]["validation"]
+    assert carry.rounds[0].validation == reset.rounds[0].validation
+    assert carry.rounds[1].parameters == reset.rounds[1].parameters
+    assert carry.rounds[1].validation != reset.rounds[1].validation
 
 
 def test_rewind_epoch_shortens_later_rounds(small: Small, tmp_path: Path) -> None:
     results = trained(small("+experiment=pnao", "pnao.rewind_epoch=2"), tmp_path / "run").read_results()
-    assert [r["epochs"] for r in results["rounds"]] == [[3, 3], [1, 1], [1, 1]]
+    assert [r.epochs for r in results.rounds] == [[3, 3], [1, 1], [1, 1]]
 
 
 def test_a_target_is_met_and_on_one_scale_every_part_of_the_network_gets_smaller(

@@ -91,7 +91,7 @@ def test_mistakes_are_said_and_nothing_is_written(finished: RunDirectory, tmp_pa
         exported(f"model={finished.path}", f"output={tmp_path / 'x.onnx'}", "format=torch")
     with pytest.raises(UserError, match="is there already"):
         exported(f"model={finished.path}", f"output={finished.results}", "format=torch")
-    assert finished.read_results()["experiment"] == "pnao"
+    assert finished.read_results().experiment == "pnao"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,28 +20,28 @@ from tests.tasks.helpers import Small, table, trained, without_timings
 def test_results_follow_the_contract(small: Small, tmp_path: Path) -> None:
     run = trained(small("+experiment=pnao", "pnao.rounds=2"), tmp_path / "run")
     results = run.read_results()
-    assert results["schema"] == 1
-    assert results["experiment"] == "pnao"
-    assert results["data"]["levels"] == {"low": 6, "high": 5}
-    assert results["data"]["shared"] == {"face": 4}
-    assert results["data"]["n"] == {"test": 10, "train": 50}
-    assert not results["data"]["synthetic"]
-    assert [r["round"] for r in results["rounds"]] == [0, 1, 2]
-    best = max(results["rounds"], key=lambda r: r["selection"])
-    assert results["best_round"] == best["round"]
-    assert results["validation"] == best["validation"]
-    assert results["test"] == best["test"]
+    assert results.schema == 1
+    assert results.experiment == "pnao"
+    assert results.data.levels == {"low": 6, "high": 5}
+    assert results.data.shared == {"face": 4}
+    assert results.data.n == {"test": 10, "train": 50}
+    assert not results.data.synthetic
+    assert [r.round for r in results.rounds] == [0, 1, 2]
+    best = max(results.rounds, key=lambda r: r.selection)
+    assert results.best_round == best.round
+    assert results.validation == best.validation
+    assert results.test == best.test
     rows = table(run.rounds)
     assert [int(r["parameters"]) for r in rows] == [r["parameters"] for r in results["rounds"]]
     assert rows[0]["test_test_com"] != ""
-    parameters = [r["parameters"] for r in results["rounds"]]
+    parameters = [r.parameters for r in results.rounds]
     assert parameters[0] > parameters[1] > parameters[2]
-    for r in results["rounds"]:
-        assert r["compact_error"] < 1e-5
-        networks = [read_network(run.round(f, r["round"]).network).network for f in range(2)]
-        assert r["parameters"] == round(np.mean([count_parameters(n) for n in networks]))
-        assert r["nodes"] == round(np.mean([count_nodes(n) for n in networks]))
-        assert r["macs"] == round(np.mean([n.macs() for n in networks]))
+    for r in results.rounds:
+        assert r.compact_error < 1e-5
+        networks = [read_network(run.round(f, r.round).network).network for f in range(2)]
+        assert r.parameters == round(np.mean([count_parameters(n) for n in networks]))
+        assert r.nodes == round(np.mean([count_nodes(n) for n in networks]))
+        assert r.macs == round(np.mean([n.macs() for n in networks]))
 
 
 def test_predictions_give_the_reported_scores_and_load_gives_the_predictions(
@@ -50,17 +50,17 @@ def test_predictions_give_the_reported_scores_and_load_gives_the_predictions(
     run = trained(small("+experiment=pnao"), tmp_path / "run")
     results, rows = run.read_results(), table(run.predictions)
     assert [r["utterance_id"] for r in rows] == [f"u{i:03d}" for i in range(60)]
-    for split, scores in (("train", results["validation"]), ("test", results["test"]["test"])):
+    for split, scores in (("train", results.validation), ("test", results.test["test"])):
         part = [r for r in rows if r["split"] == split]
         dis = f1_score(
             [r["emotion"] for r in part], [r["predicted_emotion"] for r in part], average="weighted"
         )
-        assert scores["dis"] == pytest.approx(dis)
+        assert scores.dis == pytest.approx(dis)
         errors = [
             (float(r["valence"]) - float(r["predicted_valence"])) ** 2 for r in part if r["valence"] != ""
         ]
-        assert scores["dim"] == pytest.approx(np.mean(errors), rel=1e-4)
-        assert scores["com"] == pytest.approx(scores["dis"] - 0.25 * scores["dim"])
+        assert scores.dim == pytest.approx(np.mean(errors), rel=1e-4)
+        assert scores["com"] == pytest.approx(scores.dis - 0.25 * scores.dim)
         assert {r["fold"] for r in part} == ({"0", "1"} if split == "train" else {""})
     features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
     predictor = load(run.path)
@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_results_and_another_does_not(small: Small,
     ]
     a, b, c = (without_timings(run.read_results()) for run in runs)
     assert a == b
-    assert a["rounds"] != c["rounds"]
+    assert a.rounds != c.rounds
     assert runs[0].predictions.read_bytes() == runs[1].predictions.read_bytes()
 
 
@@ -123,8 +123,8 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
     labels.write_text("\n".join(",".join(c for i, c in enumerate(r) if i != 2) for r in rows) + "\n")
     run = trained(small("+experiment=pnao"), tmp_path / "run")
     results = run.read_results()
-    assert results["validation"]["dim"] is None
-    assert results["validation"]["com"] is None
+    assert results.validation.dim is None
+    assert results.validation.com is None
     assert json.loads(run.round(0, 0).record.read_text())["record"]["deltas"][1] == 1.0  # untouched
     assert torch.isfinite(
         torch.tensor(
@@ -141,10 +141,10 @@ def test_without_guards_emptied_encoders_are_named_and_the_run_goes_on(
     config = small("+experiment=pnao", "pnao.guard=none", "pnao.rate=0.97", "pnao.rounds=3")
     run = trained(config, tmp_path / "run")
     results = run.read_results()
-    notes = [note for r in results["rounds"] for note in r["notes"]]
+    notes = [note for r in results.rounds for note in r.notes]
     assert any("no node is left" in note for note in notes)
-    assert results["rounds"][-1]["nodes"] < 4
-    assert all(r["compact_error"] < 1e-5 for r in results["rounds"])
+    assert results.rounds[-1].nodes < 4
+    assert all(r.compact_error < 1e-5 for r in results.rounds)
     features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
     assert np.isfinite(load(run.path).predict(features).posterior).all()
 
@@ -161,7 +161,7 @@ def test_every_precision_trains_prunes_and_loads(
     small: Small, folder: Path, tmp_path: Path, precision: str
 ) -> None:
     run = trained(small("+experiment=pnao", f"trainer.precision={precision}"), tmp_path / "run")
-    assert run.read_results()["rounds"][1]["compact_error"] < 1e-5
+    assert run.read_results().rounds[1].compact_error < 1e-5
     features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
     assert np.isfinite(load(run.path).predict(features).posterior).all()
 

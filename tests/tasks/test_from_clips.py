@@ -164,7 +164,7 @@ def test_mer2023_from_its_folder(models: Models, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "pnao")
     data = ("data=mer2023", f"data.root={tmp_path / 'store'}", "data.levels=[hubert_1,hubert_2,hubert_3]")
     fit.run(composed("+experiment=pnao", *data, *SMALL, "pnao.rounds=1", "data.folds=2"), run)
-    test = run.read_results()["test"]
+    test = run.read_results().test
     assert set(test) == {"test1", "test3"}
-    assert test["test1"]["com"] is not None
-    assert test["test3"]["dim"] is None  # SEMI has no valence
+    assert test["test1"].com is not None
+    assert test["test3"].dim is None  # SEMI has no valence

@@ -26,13 +26,13 @@ def test_ravdess_without_valence_and_test_set(tmp_path: Path) -> None:
     )
     fit.run(composed("+experiment=pnao", *data, *SHORT), run)
     results = run.read_results()
-    assert results["folds"] == 5
-    assert results["data"]["n"] == {"train": 1440}
-    assert results["test"] == {}
-    assert results["validation"]["dim"] is None
-    assert results["validation"]["dis"] > 0.65  # chance is 0.13
-    assert results["rounds"][1]["parameters_ratio"] < 1
-    assert results["rounds"][1]["compact_error"] < 1e-5
+    assert results.folds == 5
+    assert results.data.n == {"train": 1440}
+    assert results.test == {}
+    assert results.validation.dim is None
+    assert results.validation.dis > 0.65  # chance is 0.13
+    assert results.rounds[1].parameters_ratio < 1
+    assert results.rounds[1].compact_error < 1e-5
 
 
 @pytest.mark.skipif(not (SHARED / "mosi").is_dir(), reason="MOSI features are not at hand")
@@ -40,7 +40,7 @@ def test_mosi_with_text_and_valence(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     sets = ("data.levels=[audio_opensmile_sel]", "data.shared=[visual_3dcnn,text_cnn]")
     fit.run(composed("+experiment=enf", "data=folder", f"data.root={SHARED / 'mosi'}", *sets, *SHORT), run)
-    test = run.read_results()["test"]["test"]
-    assert test["dis"] > 0.5  # text alone, linear: 0.54
-    assert test["dim"] < 1.6  # the constant: 2.15
-    assert test["com"] == pytest.approx(test["dis"] - 0.25 * test["dim"])
+    test = run.read_results().test["test"]
+    assert test.dis > 0.5  # text alone, linear: 0.54
+    assert test.dim < 1.6  # the constant: 2.15
+    assert test.com == pytest.approx(test.dis - 0.25 * test.dim)

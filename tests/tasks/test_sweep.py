@@ -87,10 +87,10 @@ def test_a_failed_setting_stops_no_other_and_is_named(
     assert [row["pnao.rate"] for row in table(folder)] == ["0.1", "0.6"]
     for row in table(folder):
         results = RunDirectory(folder / row["setting"]).read_results()
-        best = results["rounds"][results["best_round"]]
-        assert float(row["validation_com"]) == best["validation"]["com"]
-        assert float(row["test_test_dis"]) == best["test"]["test"]["dis"]
-        assert int(row["parameters"]) == best["parameters"]
+        best = results.best
+        assert float(row["validation_com"]) == best.validation.com
+        assert float(row["test_test_dis"]) == best.test["test"].dis
+        assert int(row["parameters"]) == best.parameters
         assert not (folder / row["setting"] / "error.txt").exists()
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
@@ -292,7 +292,7 @@ def test_optuna_searches_for_good_and_small(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     tried = read_settings(place / "optuna")
     assert len(tried) == 3
-    judged = {(s.best["selection"], float(s.best["parameters"])) for s in tried}
+    judged = {(s.results.best.selection, float(s.results.best.parameters)) for s in tried}
     solutions = yaml.safe_load((place / "optuna" / "optimization_results.yaml").read_text())["solutions"]
     assert {tuple(solution["values"]) for solution in solutions} <= judged
     assert max(judged) in {tuple(solution["values"]) for solution in solutions}

@@ -56,8 +56,8 @@ def test_ustc_qw_is_the_mean_of_one_network_per_level(small: Small, folder: Path
         assert float(row["posterior_sad"]) == pytest.approx(mean, abs=2e-5)
         assert (row["weight_low"], row["weight_high"]) == ("0.5", "0.5")
     results = run.read_results()
-    sizes = [p.read_results()["rounds"][0]["parameters"] for p in parts]
-    assert results["rounds"][0]["parameters"] == sum(sizes)
+    sizes = [p.read_results().rounds[0].parameters for p in parts]
+    assert results.rounds[0].parameters == sum(sizes)
     check_predictor_gives_the_test_rows(run, folder)
 
 
@@ -67,16 +67,16 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
     run = trained(small("+experiment=final", given), tmp_path / "final")
     assert not run.members.exists()
     own, parts = run.read_results(), [member.read_results() for member in runs]
-    assert own["seconds"] == pytest.approx(sum(p["seconds"] for p in parts), abs=0.1)
-    full, left = (sum(p["rounds"][r]["parameters"] for p, r in zip(parts, rounds, strict=True))
-                  for rounds in ((0, 0), [p["best_round"] for p in parts]))  # fmt: skip
-    assert own["rounds"][0]["parameters"] == pytest.approx(left, abs=2)
-    assert own["rounds"][0]["parameters_ratio"] == pytest.approx(left / full, abs=1e-4)
+    assert own.seconds == pytest.approx(sum(p.seconds for p in parts), abs=0.1)
+    full, left = (sum(p.rounds[r].parameters for p, r in zip(parts, rounds, strict=True))
+                  for rounds in ((0, 0), [p.best_round for p in parts]))  # fmt: skip
+    assert own.rounds[0].parameters == pytest.approx(left, abs=2)
+    assert own.rounds[0].parameters_ratio == pytest.approx(left / full, abs=1e-4)
     assert run.folds.read_bytes() == runs[0].folds.read_bytes()
     check_predictor_gives_the_test_rows(run, folder)
     beside = trained(small("+experiment=final"), tmp_path / "beside")  # as a sweep lays them out
     assert not beside.members.exists()
-    assert beside.read_results()["validation"] == run.read_results()["validation"]
+    assert beside.read_results().validation == run.read_results().validation
     other = trained(small("+experiment=pnao", "seed=4"), tmp_path / "other")
     mixed = small("+experiment=final", f"combine.runs=[{runs[0].path},{other.path}]")
     with pytest.raises(UserError, match="other folds"):
@@ -164,8 +164,8 @@ def test_label_revision_learns_from_the_test_set_but_not_its_labels(
 ) -> None:
     run = trained(small("+experiment=label_revision", "pnao.rounds=0", "revision.rounds=2"), tmp_path / "run")
     results = run.read_results()
-    assert results["transductive"]
-    assert len(results["rounds"]) == 3
+    assert results.transductive
+    assert len(results.rounds) == 3
     labels = folder / "labels.csv"
     labels.write_text("\n".join(_hide(line) for line in labels.read_text().splitlines()) + "\n")
     blind = trained(

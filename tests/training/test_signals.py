@@ -1,6 +1,5 @@
 """What a batch system sends: the run ends in order, goes back into the queue, and goes on."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,11 +12,13 @@ from typing import Any
 import pytest
 
 from mer_lightning.config.schema import Config
+from mer_lightning.files.recorded import Results
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
 from mer_lightning.training import signals
 from mer_lightning.training.signals import exit_code, requeue
 from tests.conftest import SMALL, folder_overrides
+from tests.tasks.helpers import without_timings
 
 # as srun would set them for the second of two tasks that have nothing to do with each other
 SLURM = {
@@ -51,12 +52,9 @@ def stopped(command: list[str], sent: signal.Signals, run: RunDirectory, environ
     return process.returncode, out, err
 
 
-def outcome(run: RunDirectory) -> Any:
+def outcome(run: RunDirectory) -> Results:
     """The results but for times."""
-    results = run.read_results()
-    for timed in (results, *results["rounds"]):
-        timed.pop("seconds")
-    return json.dumps(results)
+    return without_timings(run.read_results())
 
 
 @pytest.mark.parametrize(("sent", "workers"), [(signal.SIGTERM, 2), (signal.SIGUSR1, 1)])

@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from mer_lightning.model.metrics import Scores
+from mer_lightning.files.recorded import Data, Results, Round, Scores
 from mer_lightning.tasks.dashboard import workspace
 from mer_lightning.training.outcome import Record
 from mer_lightning.views.scalars import best_values, epoch_rows, round_row
 
 pytest.importorskip("wandb_workspaces")
-SCORES = Scores(dis=0.5, dim=1.0, com=0.25)._asdict()
-SIZES = dict.fromkeys(("parameters", "parameters_ratio", "nodes", "macs", "seconds", "selection"), 1)
-ENTRY = {"round": 0, **SIZES, "validation": SCORES, "by_fold": [SCORES], "test": {"test": SCORES}}
+SCORES = Scores(dis=0.5, dim=1.0, com=0.25)
+ENTRY = Round(0, 1, 1.0, 1, 1, 1.0, [1], 0.5, SCORES, [SCORES], {"test": SCORES}, 0.0, [])
 NUMBERS = dict.fromkeys(("fold", "round", "parameters", "prunable", "nodes", "macs", "epochs"), 1)
 RECORD = Record(
     **NUMBERS | {"fold": 0, "round": 0},
@@ -24,8 +23,14 @@ RECORD = Record(
     seconds=1.0,
     deltas=[],
     notes=[],
-    history=[{"loss": 1.0, **SCORES}],
+    history=[{"loss": 1.0, **vars(SCORES)}],
 )
+RESULTS = Results(
+    experiment="pnao", seed=0, folds=1, protocol="paper", transductive=False,
+    data=Data("data", True, ["angry", "sad"], {"a": 1}, {}, {"train": 1, "test": 1}),
+    rounds=[ENTRY], best_round=0, chosen_by="validation", validation=SCORES, test={"test": SCORES},
+    versions={}, seconds=1.0,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def test_its_curves_are_of_logged_metrics(panels: dict[str, list[dict[str, Any]]
 def test_rounds_are_grouped_by_rate_and_size_has_its_scatter(panels: dict[str, list[dict[str, Any]]]) -> None:
     assert {c["groupBy"] for c in panels["Rounds, by pruning rate"]} == {"pnao.value.rate"}
     scatter = panels["Quality against size"][0]
-    best = best_values({"rounds": [ENTRY], "best_round": 0})
+    best = best_values(RESULTS)
     assert {scatter["xAxis"], scatter["yAxis"]} == {"summary:best/parameters", "summary:best/com"}
     assert {"best/parameters", "best/com"} <= set(best)
 

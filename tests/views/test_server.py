@@ -113,7 +113,7 @@ def test_a_killed_sweep_arrives_whole_and_nothing_twice(server: Server, tmp_path
         assert len({(key, step) for key, step, _ in told}) == len(told)
         assert {step for _, step, _ in told} == set(range(memory["rows"]))
         com = [value for key, _, value in sorted(told, key=lambda t: t[1]) if key == "round/com"]
-        assert com == pytest.approx([r["validation"]["com"] for r in run.read_results()["rounds"]])
+        assert com == pytest.approx([r.validation.com for r in run.read_results().rounds])
         files = list(run.path.glob("wandb/run-*/run-*.wandb"))
         assert {r.run.run_group for f in files for r in records(f) if r.HasField("run")} == {"sweep"}
     assert len(server.rows("select 1 from runs")) == len(RATES)

@@ -21,8 +21,8 @@ def test_its_scalars_are_the_runs(small: Callable[..., Config], tmp_path: Path) 
     results = run.read_results()
     com = events.Scalars("round/com")
     assert [e.step for e in com] == [0, 1]  # once each, though the run was interrupted
-    assert [e.value for e in com] == pytest.approx([r["validation"]["com"] for r in results["rounds"]])
+    assert [e.value for e in com] == pytest.approx([r.validation.com for r in results.rounds])
     assert [e.step for e in events.Scalars("fold_0/loss")] == [1, 2, 3, 4]
     assert [e.step for e in events.Scalars("fold_1/loss")] == [1, 2, 3, 4]
-    assert events.Scalars("best/com")[0].value == pytest.approx(results["validation"]["com"])
+    assert events.Scalars("best/com")[0].value == pytest.approx(results.validation.com)
     assert set(events.Tags()["images"]) == {f"figures/{p.stem}" for p in run.figures.glob("*.png")}

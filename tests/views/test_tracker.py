@@ -67,11 +67,11 @@ def test_every_epoch_and_round_is_told_once(once: tuple[Listener, RunDirectory, 
     results = run.read_results()
     told = [r for r in rows if r.axis == ROUND]
     assert [r.at for r in told] == [0, 1]
-    for row, entry in zip(told, results["rounds"], strict=True):
-        assert row.values["round/com"] == entry["validation"]["com"]
-        assert row.values["round/parameters"] == entry["parameters"]
-        assert row.values["round/fold_1/dis"] == entry["by_fold"][1]["dis"]
-        assert row.values["round/test_test/dim"] == entry["test"]["test"]["dim"]
+    for row, entry in zip(told, results.rounds, strict=True):
+        assert row.values["round/com"] == entry.validation.com
+        assert row.values["round/parameters"] == entry.parameters
+        assert row.values["round/fold_1/dis"] == entry.by_fold[1].dis
+        assert row.values["round/test_test/dim"] == entry.test["test"].dim
     assert [f.results for f in listener.finished] == [results]
     assert listener.finished[0].path == run.path
     assert listener.closed == [False]

@@ -70,9 +70,7 @@ def test_offline_files_say_what_the_run_says(
     assert [step for step, _ in told] == list(range(len(told)))  # goes on, nothing twice
     rows = [row for _, row in told]
     results = run.read_results()
-    assert [r["round/com"] for r in rows if "round" in r] == [
-        e["validation"]["com"] for e in results["rounds"]
-    ]
+    assert [r["round/com"] for r in rows if "round" in r] == [e.validation.com for e in results.rounds]
     assert [r["epoch"] for r in rows if "fold_0/loss" in r] == [1, 2, 3, 4]
     for part in (first, second):
         check_axes(part)
@@ -82,12 +80,12 @@ def test_offline_files_say_what_the_run_says(
     tables = {k: v["path"] for k, v in rows[-1].items() if v["_type"] == "table-file"}
     assert sorted(tables) == ["confusion/test_test", "confusion/validation"]
     table = json.loads((files[1].parent / "files" / tables["confusion/test_test"]).read_text())
-    assert sum(count for _, _, count in table["data"]) == results["data"]["n"]["test"]
+    assert sum(count for _, _, count in table["data"]) == results.data.n["test"]
     summary = {
         "/".join(i.nested_key) or i.key: i.value_json for s in of_kind(second, "summary") for i in s.update
     }
-    assert json.loads(summary["best/com"]) == results["validation"]["com"]
-    assert json.loads(summary["best/round"]) == results["best_round"]
+    assert json.loads(summary["best/com"]) == results.validation.com
+    assert json.loads(summary["best/round"]) == results.best_round
     [model] = [a for a in of_kind(second, "artifact") if a.type == "model"]
     assert {e.path for e in model.manifest.contents} == {p.name for p in run.model.iterdir()}
 

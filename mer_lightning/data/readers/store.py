@@ -1,4 +1,4 @@
-"""The feature store: a corpus in one folder, checked by digests and mapped where it is large."""
+"""The feature store: a feature folder with a manifest, checked by digests and mapped where it is large."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from mer_lightning.config.groups import DataConfig
-from mer_lightning.data.arrays import brief
+from mer_lightning.data.arrays import brief, load_npy, save_npy
 from mer_lightning.data.corpus import (
     Corpus,
     Utterance,
@@ -22,11 +20,11 @@ from mer_lightning.data.corpus import (
 )
 from mer_lightning.data.labels import read_labels, write_labels
 from mer_lightning.data.paths import data_root, require_sets
-from mer_lightning.data.readers.manifest import FeatureEntry, Manifest, read_manifest, write_manifest
-from mer_lightning.data.readers.tensorfile import TENSOR, map_tensor
+from mer_lightning.data.readers.manifest import FILE, REMEDY, FeatureEntry, Manifest, read_manifest
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import new_folder
-from mer_lightning.files.checksums import sha256
+from mer_lightning.files.checksums import check_whole, write_checksums
+from mer_lightning.files.strict_json import as_json
 
 LABELS = "labels.csv"
 GIGABYTE = 1e9
@@ -53,7 +51,8 @@ def write_store(
             _write(corpus, draft, corpus.extractors if extractors is None else extractors)
             for name, text in (tables or {}).items():
                 (draft / name).write_text(text, encoding="utf-8", newline="")
-    except (OSError, SafetensorError) as error:
+            write_checksums(draft)
+    except OSError as error:
         raise UserError(f"{root}: the store cannot be written ({brief(error)})") from error
     return root
 
@@ -87,9 +86,7 @@ def read_store(config: DataConfig) -> Corpus:
 def read_store_labels(root: Path, manifest: Manifest, group_column: str = "group") -> tuple[Utterance, ...]:
     """All utterances of a store, verified."""
     path = root / LABELS
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; write the store again")
-    _verify(path, manifest.labels_sha256)
+    check_whole(path, REMEDY)
     utterances = read_labels(path, group_column)
     if len(utterances) != manifest.utterances:
         raise UserError(f"{path}: {len(utterances)} utterances, the manifest has {manifest.utterances}")
@@ -100,12 +97,12 @@ def read_store_features(
     root: Path, manifest: Manifest, names: Sequence[str], rows: NDArray[np.int64], resident_gb: float
 ) -> dict[str, NDArray[np.floating]]:
     """Rows ``rows`` of the feature sets: loaded and verified, or mapped if they exceed ``resident_gb``."""
-    maps = {name: _map(root / manifest.features[name].file, name, manifest) for name in names}
+    maps = {name: _map(root / f"{name}.npy", manifest) for name in names}
     gigabytes = sum(array.nbytes for array in maps.values()) / GIGABYTE
     if gigabytes > resident_gb:
         return {name: _contiguous(array, rows, gigabytes) for name, array in maps.items()}
     for name in names:
-        _verify(root / manifest.features[name].file, manifest.features[name].sha256)
+        check_whole(root / f"{name}.npy", REMEDY)
     return {name: np.asarray(array[rows]) for name, array in maps.items()}
 
 
@@ -120,22 +117,19 @@ def _write(corpus: Corpus, folder: Path, extractors: Mapping[str, Mapping[str, A
         synthetic=corpus.synthetic,
         classes=list(corpus.classes),
         utterances=len(corpus.utterances),
-        labels_sha256=sha256(folder / LABELS),
         features=entries,
     )
-    write_manifest(folder, manifest)
+    (folder / FILE).write_text(as_json(manifest), encoding="utf-8")
 
 
 def _write_set(corpus: Corpus, name: str, folder: Path, extractor: dict[str, Any]) -> FeatureEntry:
-    dtype = "<f2" if corpus.features[name].dtype == np.float16 else "<f4"
-    array = np.ascontiguousarray(corpus.features[name], dtype=dtype)
-    path = folder / f"{check_id(name, 'feature set')}.safetensors"
-    save_file({TENSOR: array}, path)
+    dtype = np.float16 if corpus.features[name].dtype == np.float16 else np.float32
+    array = np.ascontiguousarray(corpus.features[name], dtype)
+    path = folder / f"{check_id(name, 'feature set')}.npy"
+    save_npy(path, array)
     return FeatureEntry(
-        file=path.name,
-        dtype="float16" if dtype == "<f2" else "float32",
-        shape=list(array.shape),
-        sha256=sha256(path),
+        dtype=array.dtype.name,
+        shape=(array.shape[0], array.shape[1]),
         role="level" if name in corpus.levels else "shared",
         extractor=extractor,
         missing=count_missing(name, array, path.name),
@@ -152,12 +146,11 @@ def _chosen(config: DataConfig, manifest: Manifest, root: Path) -> tuple[list[st
     return levels, shared
 
 
-def _map(path: Path, name: str, manifest: Manifest) -> NDArray[np.floating]:
-    array = map_tensor(path)
-    entry = manifest.features[name]
-    if (array.dtype.name, list(array.shape)) != (entry.dtype, entry.shape):
+def _map(path: Path, manifest: Manifest) -> NDArray[np.floating]:
+    array, entry = load_npy(path), manifest.features[path.stem]
+    if (array.dtype, array.shape) != (np.dtype(entry.dtype), entry.shape):
         raise UserError(f"{path}: {array.dtype} {array.shape}, the manifest has {entry.dtype} {entry.shape}")
-    return check_features(name, array, manifest.utterances, path, entry.missing)
+    return check_features(path.stem, array, manifest.utterances, path, entry.missing)
 
 
 def _contiguous(
@@ -171,10 +164,3 @@ def _contiguous(
             f"{gigabytes:.1f} to load it, or take all test sets, data.tests=null"
         )
     return array[first:last]
-
-
-def _verify(path: Path, digest: str) -> None:
-    if sha256(path) != digest:
-        raise UserError(
-            f"{path}: changed or damaged since the store was written (its SHA-256 differs); write it again"
-        )
