@@ -52,8 +52,8 @@ class RoundFolder:
         """What the next round needs besides the network."""
         return self.path / "training.safetensors"
 
-    def predictions(self, part: str) -> Path:
-        """Predictions for ``held_out``, ``stopping`` or ``test`` utterances."""
+    def decisions(self, part: str) -> Path:
+        """Decisions on ``held_out``, ``stopping`` or ``test`` utterances."""
         return self.path / f"{part}.safetensors"
 
 
@@ -85,8 +85,13 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """One row per utterance, of the chosen round."""
+        """One row per utterance, of the chosen round; for people."""
         return self.path / "predictions.csv"
+
+    @property
+    def decisions(self) -> Path:
+        """The same decisions in full precision, which the report reads."""
+        return self.path / "decisions.safetensors"
 
     @property
     def folds(self) -> Path:

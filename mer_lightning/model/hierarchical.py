@@ -37,7 +37,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.fusion = make_fusion(architecture.fusion, gathered, architecture.fusion_weights)
 
     @property
-    def voices(self) -> tuple[str, ...]:
+    def branch_names(self) -> tuple[str, ...]:
         """The acoustic levels, one branch each."""
         return tuple(self.architecture.levels)
 
@@ -72,13 +72,13 @@ class HierarchicalNetwork(EmotionNetwork):
 
     def _fuse(self, log_posteriors: Tensor, valences: Tensor, gathered: Sequence[Tensor]) -> Decision:
         """The branches' (B, M, C), (B, M) and M times (B, D_i) -> one decision."""
-        fused, mixed = log_posteriors, valences
+        p, v = log_posteriors, valences
         if self.fusion_learns_alone:
-            fused, mixed, gathered = fused.detach(), mixed.detach(), [h.detach() for h in gathered]
-        weights = self.fusion(fused, gathered)
+            p, v, gathered = p.detach(), v.detach(), [h.detach() for h in gathered]
+        weights = self.fusion(p, gathered)
         return Decision(
-            log_posterior=fuse_log_posteriors(fused, weights),
-            valence=(weights * mixed).sum(dim=-1),
+            log_posterior=fuse_log_posteriors(p, weights),
+            valence=(weights * v).sum(dim=-1),
             weights=weights,
             branch_log_posteriors=log_posteriors,
             branch_valences=valences,

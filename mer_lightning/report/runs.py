@@ -3,23 +3,23 @@
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import torch
 from numpy.typing import NDArray
 
-from mer_lightning.data.arrays import brief
 from mer_lightning.data.corpus import TRAIN_SPLITS
-from mer_lightning.errors import UserError
-from mer_lightning.files.plain_yaml import read_yaml
-from mer_lightning.files.recorded import checked_results
+from mer_lightning.errors import UserError, reading
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Decision
+from mer_lightning.model.decisions import in_order, read_decisions
+from mer_lightning.training.outcome import round_decisions
 
+REMEDY = "delete results.json, and the same command writes it again"
 TRAIN_VAL = "Train&Val"  # the name of the part whose predictions are out of fold
 
 Floats = NDArray[np.float64]
@@ -29,9 +29,9 @@ Strings = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run's figures and its predictions for N utterances, C emotions, M branches, in the corpus's order.
+    """A run's figures and its decisions on N utterances, C emotions, M branches, in the corpus's order.
 
-    All Train&Val predictions are out of fold; those of test sets are the mean over the folds' networks.
+    All Train&Val decisions are out of fold; those on test sets are the folds' networks' together.
     """
 
     path: Path
@@ -43,12 +43,19 @@ class FinishedRun:
     group: Strings  # (N,), speaker or the like, "" where not known
     emotion: Ints  # (N,) true class, -1 where not known
     valence: Floats  # (N,) true, NaN where not known
-    predicted: Ints  # (N,) class
-    predicted_valence: Floats  # (N,)
-    posterior: Floats  # (N, C)
-    weights: Floats  # (N, M), how much each branch counted
-    branches: list[str]  # M names
+    decision: Decision  # (N, ...), of the chosen round
+    branch_names: list[str]  # M
     features: dict[str, str]  # feature set -> hash of its values; empty where the run does not say
+
+    @property
+    def predicted(self) -> Ints:
+        """(N,) class."""
+        return np.asarray(self.decision.posterior.argmax(dim=-1).numpy())
+
+    @property
+    def predicted_valence(self) -> Floats:
+        """(N,)."""
+        return np.asarray(self.decision.valence.double().numpy())
 
     @property
     def experiment(self) -> str:
@@ -69,11 +76,6 @@ class FinishedRun:
     def parts(self) -> list[str]:
         """Train&Val, then the test sets."""
         return [TRAIN_VAL, *self.results["test"]]
-
-    @property
-    def combined(self) -> bool:
-        """Whether it is several systems decided together: such a run has no rounds of its own."""
-        return bool(self.config.get("combine", {}).get("of", "none") != "none")
 
     @property
     def transductive(self) -> bool:
@@ -134,69 +136,46 @@ def run_folders(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> FinishedRun:
     """One finished run. Raises UserError, naming the file, if something in it is missing or broken."""
     run = RunDirectory(folder)
-    results = _read(run.results, lambda text: checked_results(json.loads(text)))
-    config = _read(run.config, _settings)
-    table = _read(run.predictions, lambda text: list(csv.DictReader(io.StringIO(text))))
+    results, config = run.read_results(), run.read_config()
+    with reading(run.config, REMEDY):
+        if not (isinstance(config.get("revision", {}), dict) and isinstance(config["ensemble"], str)):
+            raise ValueError("revision is no group, or ensemble no text")
     features = run.read_fingerprint()["features"] if run.data.is_file() else {}
-    try:
-        return _from_table(folder, results, config, table, features)
-    except Exception as error:  # whatever a value of another kind than ours runs into
-        raise UserError(
-            f"{run.predictions}: broken, {type(error).__name__} {brief(error)}; delete results.json, rerun"
-        ) from error
+    with reading(run.predictions, REMEDY):
+        table = list(csv.DictReader(io.StringIO(run.predictions.read_text(encoding="utf-8"))))
+        expected = sum(results["data"]["n"].values())
+        if not table or len(table) != expected:
+            raise ValueError(f"{len(table)} rows, results.json says {expected}")
+        index = {name: i for i, name in enumerate(results["data"]["classes"])} | {"": -1}
+        names = [name.removeprefix("weight_") for name in table[0] if name.startswith("weight_")]
+        return FinishedRun(
+            path=folder,
+            results=results,
+            config=config,
+            ids=np.array([row["utterance_id"] for row in table]),
+            split=np.array([row["split"] for row in table]),
+            fold=np.array([int(row["fold"] or -1) for row in table]),
+            group=np.array([row.get("group") or "" for row in table]),
+            emotion=np.array([index[row["emotion"]] for row in table]),
+            valence=np.array([float(row["valence"] or "nan") for row in table]),
+            decision=_decision(run.decisions, len(table), len(index) - 1, len(names)),
+            branch_names=names,
+            features=features,
+        )
 
 
-def _read(path: Path, parse: Any) -> Any:
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; restore it or remove the run") from error
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: broken ({brief(error)}); restore it or remove the run") from error
+def _decision(path: Path, n: int, classes: int, branches: int) -> Decision:
+    """A run's decisions on all its utterances."""
+    rows, decision = read_decisions(path, n, REMEDY)
+    shape = len(rows), decision.log_posterior.shape[1], decision.weights.shape[1]
+    with reading(path, REMEDY):
+        if shape != (n, classes, branches) or not torch.equal(rows, torch.arange(n)):
+            raise ValueError(f"not of {n} utterances, {classes} emotions and {branches} branches")
+    return decision
 
 
-def _settings(text: str) -> dict[str, Any]:
-    """A saved configuration, of which the groups are groups."""
-    config = dict(read_yaml(text))
-    for group in ("combine", "revision"):
-        if not isinstance(config.get(group, {}), dict):
-            raise ValueError(f"{group} is no group")
-    if not isinstance(config.get("ensemble"), str):
-        raise ValueError("it does not say ensemble")
-    return config
-
-
-def _from_table(
-    folder: Path,
-    results: dict[str, Any],
-    config: dict[str, Any],
-    table: list[dict[str, str]],
-    features: dict[str, str],
-) -> FinishedRun:
-    expected = sum(results["data"]["n"].values())
-    if not table or len(table) != expected:
-        raise ValueError(f"{len(table)} rows, results.json says {expected}")
-    classes = results["data"]["classes"]
-    branches = [name.removeprefix("weight_") for name in table[0] if name.startswith("weight_")]
-    index = {name: i for i, name in enumerate(classes)} | {"": -1}
-
-    def floats(names: list[str]) -> Floats:
-        return np.array([[float(row[name] or "nan") for name in names] for row in table])
-
-    return FinishedRun(
-        path=folder,
-        results=results,
-        config=config,
-        ids=np.array([row["utterance_id"] for row in table]),
-        split=np.array([row["split"] for row in table]),
-        fold=np.array([int(row["fold"] or -1) for row in table]),
-        group=np.array([row.get("group") or "" for row in table]),
-        emotion=np.array([index[row["emotion"]] for row in table]),
-        valence=floats(["valence"])[:, 0],
-        predicted=np.array([index[row["predicted_emotion"]] for row in table]),
-        predicted_valence=floats(["predicted_valence"])[:, 0],
-        posterior=floats([f"posterior_{name}" for name in classes]),
-        weights=floats([f"weight_{name}" for name in branches]),
-        branches=branches,
-        features=features,
-    )
+def at_round(run: FinishedRun, number: int) -> FinishedRun:
+    """The same run with the decisions of another round. Raises UserError if they are gone or damaged."""
+    folds, ensemble, n = int(run.results["folds"]), str(run.config["ensemble"]), len(run.ids)
+    parts = round_decisions(RunDirectory(run.path), number, folds, ensemble, n)
+    return replace(run, decision=in_order(parts))

@@ -19,8 +19,8 @@ LONGEST_VALUE = 120  # of an extractor's setting, in a message
 Extractors = Mapping[str, Mapping[str, Any]]  # feature set -> how it was made: JSON values, {} if unknown
 
 
-class Share(NamedTuple):
-    """One network of a model on disk: its file's stem, its fold, its shares in the decision."""
+class Member(NamedTuple):
+    """One network of an ensemble on disk: its file's stem, its fold, its shares of the ensemble's weights."""
 
     file: str
     fold: int
@@ -39,7 +39,7 @@ class Description:
 
     classes: tuple[str, ...]
     ensemble: str
-    networks: tuple[Share, ...]
+    networks: tuple[Member, ...]
     features: Mapping[str, int]
     extractors: Extractors = field(default_factory=dict)
     valence: bool = True
@@ -65,7 +65,7 @@ def write_description(folder: Path, description: Description) -> None:
             name: {"dimension": dimension, "extractor": dict(d.extractors.get(name, {}))}
             for name, dimension in d.features.items()
         },
-        "networks": [share._asdict() for share in d.networks],
+        "networks": [member._asdict() for member in d.networks],
         "origin": dict(d.origin),
     }
     (folder / FILE).write_text(json.dumps(text, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -85,7 +85,7 @@ def _parsed(data: dict[str, Any], where: str) -> Description:
     return Description(
         classes=tuple(_of_kind(str, name) for name in data["classes"]),
         ensemble=_one_of(ENSEMBLES, data["ensemble"]),
-        networks=tuple(_share(Share(**entry), where) for entry in data["networks"]),
+        networks=tuple(_member(Member(**entry), where) for entry in data["networks"]),
         features={name: _of_kind(int, entry["dimension"]) for name, entry in features.items()},
         extractors={name: _of_kind(dict, entry["extractor"]) for name, entry in features.items()},
         valence=_of_kind(bool, data.get("valence", True)),
@@ -93,12 +93,12 @@ def _parsed(data: dict[str, Any], where: str) -> Description:
     )
 
 
-def _share(share: Share, where: str) -> Share:
-    check_id(_of_kind(str, share.file), where)  # a file's name must not leave the folder
-    posterior, valence = float(share.posterior_share), float(share.valence_share)
+def _member(member: Member, where: str) -> Member:
+    check_id(_of_kind(str, member.file), where)  # a file's name must not leave the folder
+    posterior, valence = float(member.posterior_share), float(member.valence_share)
     if not (0 <= posterior < math.inf and 0 <= valence < math.inf):
         raise ValueError(f"shares {posterior} and {valence}")
-    return Share(share.file, _of_kind(int, share.fold), posterior, valence)
+    return Member(member.file, _of_kind(int, member.fold), posterior, valence)
 
 
 def _of_kind(kind: type, value: Any) -> Any:

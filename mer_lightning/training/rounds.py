@@ -37,7 +37,7 @@ from mer_lightning.training.outcome import (
     Outcome,
     Record,
     predict_part,
-    read_predictions,
+    read_part,
     read_training_state,
 )
 from mer_lightning.training.ranks import rank
@@ -118,7 +118,8 @@ def start_of(config: Config, run: RunDirectory, data: FoldData, fold: int, numbe
     if number and not config.revision.rounds:
         return pruned(config, run, data, fold, number)
     if number:
-        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
+        before = read_part(run.round(fold, number - 1), "test", len(data.corpus.utterances))
+        revise_labels(data, before, number, config.revision)
     return initial(config, data)
 
 
