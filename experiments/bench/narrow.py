@@ -15,8 +15,9 @@ from mer_lightning.errors import optional
 from mer_lightning.export.module import export
 from mer_lightning.model.base import EmotionNetwork
 from mer_lightning.model.checkpoint import Trained
+from mer_lightning.model.decisions import EnsembleWeights
 from mer_lightning.pnao import compact
-from mer_lightning.results.predictor import Member, Predictor
+from mer_lightning.results.predictor import Predictor
 
 KEPT = 0.5  # of every group's nodes
 BATCHES = (1, 32, 256)
@@ -84,7 +85,8 @@ def in_onnx_runtime(network: EmotionNetwork, standardisation: Standardisation) -
     """As the program exports it, the standardisation of the inputs included."""
     onnxruntime = optional("onnxruntime", "mer-lightning[export]")
     classes = tuple(str(i) for i in range(network.architecture.classes))
-    predictor = Predictor(classes, (Member(Trained(network, standardisation), 1.0, 1.0),), "posterior")
+    alone = EnsembleWeights(torch.ones(1), torch.ones(1))
+    predictor = Predictor(classes, (Trained(network, standardisation),), alone, "posterior")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     with TemporaryDirectory() as folder:

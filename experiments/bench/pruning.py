@@ -20,7 +20,7 @@ RATE = 0.5  # k of Eq. 11: about half of the nodes of ``uneven`` weights
 class PlainNetwork(EmotionNetwork):
     """Hidden layers one after another over one feature set, and a layer of classes."""
 
-    voices = ("plain",)
+    branch_names = ("plain",)
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mer_lightning.errors import UserError
+from mer_lightning.model.decisions import RowDecisions, concatenated
 from mer_lightning.report.pairs import PAIRS, paired_sums
 from mer_lightning.report.prose import interval
 from mer_lightning.report.runs import FinishedRun, find_runs
@@ -83,22 +85,14 @@ def merged(runs: Sequence[FinishedRun]) -> FinishedRun:
     """The test predictions of all folds' runs as those of one run; every utterance is tested once."""
     rows = [run.rows(next(iter(run.results.test))) for run in runs]
 
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(run, name)[r] for run, r in zip(runs, rows, strict=True)])
-
-    names = (
-        "ids",
-        "fold",
-        "group",
-        "emotion",
-        "valence",
-        "predicted",
-        "predicted_valence",
-        "posterior",
-        "weights",
-    )
-    ids = joined("ids")
-    return replace(runs[0], split=np.full(len(ids), OUTER), **{name: joined(name) for name in names})
+    parts = [(run.decision, torch.from_numpy(r)) for run, r in zip(runs, rows, strict=True)]
+    decision = concatenated([RowDecisions(r, d.select(r)) for d, r in parts]).decision
+    labels = {
+        name: np.concatenate([getattr(run, name)[r] for run, r in zip(runs, rows, strict=True)])
+        for name in ("ids", "fold", "group", "emotion", "valence")
+    }
+    split = np.full(len(labels["ids"]), OUTER)
+    return replace(runs[0], split=split, decision=decision, **labels)
 
 
 if __name__ == "__main__":

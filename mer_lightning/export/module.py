@@ -19,7 +19,8 @@ from mer_lightning.errors import UserError
 from mer_lightning.export.formats import FORMATS, OUTPUTS, PROGRAM, Arrays, Runner, batched, quiet
 from mer_lightning.model.base import Decision
 from mer_lightning.model.checkpoint import Trained
-from mer_lightning.results.predictor import Predictor, average_posteriors
+from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision
+from mer_lightning.results.predictor import Predictor
 
 OLDEST_TORCH = "2.13"  # 2.6 was seen to fail; what lies between was not tried
 BATCHES = (1, 7, 256)  # rows that a written file is tried on
@@ -51,35 +52,27 @@ class Exported(nn.Module):
     Its parameters and buffers are copies, which need no gradient.
     """
 
-    posterior_shares: Tensor  # (F,)
-    valence_shares: Tensor  # (F,)
+    posterior_weights: Tensor  # (K,)
+    valence_weights: Tensor  # (K,)
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
-        members, voices = predictor.members, predictor.voices
         self.ensemble = predictor.ensemble
-        self.networks = nn.ModuleList(Standardised(m.trained) for m in members)
-        self.register_buffer("posterior_shares", torch.tensor([m.posterior_share for m in members]))
-        self.register_buffer("valence_shares", torch.tensor([m.valence_share for m in members]))
-        for i, m in enumerate(members):  # (M_i, M): where a network's weights go, times its share
-            places = [[m.posterior_share * (own == v) for v in voices] for own in m.trained.network.voices]
-            self.register_buffer(f"places_{i}", torch.tensor(places))
+        self.networks = nn.ModuleList(Standardised(m) for m in predictor.members)
+        self.branch_names = [m.network.branch_names for m in predictor.members]
+        self.register_buffer("posterior_weights", predictor.weights.posterior.clone())
+        self.register_buffer("valence_weights", predictor.weights.valence.clone())
         self.requires_grad_(False).eval()
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Feature set -> (B, D), raw -> ``posterior`` (B, C), ``valence`` (B,), ``weights`` (B, M)."""
         decisions: list[Decision] = [network(features) for network in self.networks]
-        log_posteriors = torch.stack([d.log_posterior for d in decisions])
-        valences = torch.stack([d.valence for d in decisions])
-        weights = [d.weights @ getattr(self, f"places_{i}") for i, d in enumerate(decisions)]
-        return {
-            "posterior": average_posteriors(log_posteriors, self.posterior_shares, self.ensemble),
-            "valence": torch.einsum("f,fb->b", self.valence_shares, valences),
-            "weights": torch.stack(weights).sum(dim=0),
-        }
+        weights = EnsembleWeights(self.posterior_weights, self.valence_weights)
+        d = ensemble_decision(decisions, weights, self.ensemble, self.branch_names)
+        return {"posterior": d.posterior, "valence": d.valence, "weights": d.weights}
 
 
-class Report(NamedTuple):
+class Written(NamedTuple):
     """What was written: bytes, and the largest difference from the predictor that was found."""
 
     size: int
@@ -93,7 +86,7 @@ def describe(predictor: Predictor, origin: Mapping[str, Any]) -> dict[str, Any]:
         "schema": "1",
         "classes": list(predictor.classes),  # the columns of the posterior
         "features": predictor.features,
-        "branches": list(predictor.voices),  # the columns of the weights
+        "branches": list(predictor.branch_names),  # the columns of the weights
         "ensemble": predictor.ensemble,
         "valence": predictor.has_valence,
         "extractors": {name: dict(made) for name, made in predictor.extractors.items() if made},
@@ -101,7 +94,7 @@ def describe(predictor: Predictor, origin: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: str) -> Report:
+def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: str) -> Written:
     """Write the model to ``path``, read it back and try it; the file appears whole and right, or not at all.
 
     Args:
@@ -128,7 +121,7 @@ def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: st
     finally:
         if draft.exists():
             draft.unlink()
-    return Report(len(content), difference)
+    return Written(len(content), difference)
 
 
 def check_torch() -> None:
@@ -166,8 +159,8 @@ def sample(predictor: Predictor, rows: int) -> dict[str, NDArray[np.float32]]:
     means: dict[str, Tensor] = {}
     deviations: dict[str, Tensor] = {}
     for member in predictor.members:
-        means |= member.trained.standardisation.mean
-        deviations |= member.trained.standardisation.deviation
+        means |= member.standardisation.mean
+        deviations |= member.standardisation.deviation
     generator = torch.Generator().manual_seed(0)
     features = {}
     for i, (name, d) in enumerate(predictor.features.items()):

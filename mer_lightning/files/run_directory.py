@@ -47,8 +47,8 @@ class RoundFolder:
         """Stem of the compact network's two files."""
         return self.path / "network"
 
-    def predictions(self, part: str) -> Path:
-        """Predictions for ``held_out``, ``stopping`` or ``test`` utterances."""
+    def decisions(self, part: str) -> Path:
+        """Decisions on ``held_out``, ``stopping`` or ``test`` utterances."""
         return self.path / f"{part}.safetensors"
 
 
@@ -80,8 +80,13 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """One row per utterance, of the chosen round."""
+        """One row per utterance, of the chosen round; for people."""
         return self.path / "predictions.csv"
+
+    @property
+    def decisions(self) -> Path:
+        """The same decisions in full precision, which the report reads."""
+        return self.path / "decisions.safetensors"
 
     @property
     def folds(self) -> Path:

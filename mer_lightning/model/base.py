@@ -36,13 +36,25 @@ class Architecture:
 
 
 class Decision(NamedTuple):
-    """What the network says of B utterances, with M branches and C emotions."""
+    """What a network or an ensemble says of B utterances, with M branches and C emotions.
+
+    An ensemble whose members have different branches keeps none of theirs: (B, 0, C) and (B, 0).
+    """
 
     log_posterior: Tensor  # (B, C), fused
     valence: Tensor  # (B,), fused
     weights: Tensor  # (B, M), of the branches
     branch_log_posteriors: Tensor  # (B, M, C)
     branch_valences: Tensor  # (B, M)
+
+    @property
+    def posterior(self) -> Tensor:
+        """(B, C), fused."""
+        return self.log_posterior.exp()
+
+    def select(self, rows: Tensor) -> "Decision":
+        """The decisions on some of the utterances; rows: (R,) indices."""
+        return Decision(*(tensor[rows] for tensor in self))
 
 
 class EmotionNetwork(nn.Module, ABC):
@@ -60,8 +72,8 @@ class EmotionNetwork(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def voices(self) -> tuple[str, ...]:
-        """Names of the M branches whose decisions are weighed."""
+    def branch_names(self) -> tuple[str, ...]:
+        """Of the M branches whose decisions are weighed."""
 
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor]) -> Decision:

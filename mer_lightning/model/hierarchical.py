@@ -49,7 +49,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.register_buffer("temperatures", torch.ones(len(gathered)) if architecture.calibrated else None)
 
     @property
-    def voices(self) -> tuple[str, ...]:
+    def branch_names(self) -> tuple[str, ...]:
         """The acoustic levels, one branch each."""
         return tuple(self.built_as.levels)
 
@@ -92,16 +92,16 @@ class HierarchicalNetwork(EmotionNetwork):
             temperatures: (M,), of the branches' posteriors; None: the network's own, if it is calibrated.
         """
         log_posteriors, valences, gathered = branches
-        fused, mixed = log_posteriors, valences
+        p, v = log_posteriors, valences
         if self.fusion_learns_alone:
-            fused, mixed, gathered = fused.detach(), mixed.detach(), [h.detach() for h in gathered]
+            p, v, gathered = p.detach(), v.detach(), [h.detach() for h in gathered]
         temperatures = self.temperatures if temperatures is None else temperatures
         if temperatures is not None:
-            fused = torch.log_softmax(fused / temperatures.unsqueeze(-1), dim=-1)
-        weights = self.fusion(fused, gathered)
+            p = torch.log_softmax(p / temperatures.unsqueeze(-1), dim=-1)
+        weights = self.fusion(p, gathered)
         return Decision(
-            log_posterior=fuse_log_posteriors(fused, weights),
-            valence=(weights * mixed).sum(dim=-1),
+            log_posterior=fuse_log_posteriors(p, weights),
+            valence=(weights * v).sum(dim=-1),
             weights=weights,
             branch_log_posteriors=log_posteriors,
             branch_valences=valences,

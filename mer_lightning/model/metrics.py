@@ -37,11 +37,15 @@ def in_units(scores: Scores, deviation: float) -> Scores:
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:
-    """F1 per class, averaged by the class's true count. (C, C), rows true, columns predicted -> scalar."""
+    """F1 per class, averaged by the class's true count; NaN where nothing is counted.
+
+    (..., C, C) counts, rows true, columns predicted -> (...).
+    """
     confusion = confusion.double()
-    hits, true, predicted = confusion.diag(), confusion.sum(dim=1), confusion.sum(dim=0)
+    hits = confusion.diagonal(dim1=-2, dim2=-1)
+    true, predicted = confusion.sum(dim=-1), confusion.sum(dim=-2)
     f1 = 2 * hits / (true + predicted).clamp_min(1)
-    return (f1 * true).sum() / true.sum()
+    return (f1 * true).sum(dim=-1) / true.sum(dim=-1)
 
 
 class EmotionMetrics(Metric):

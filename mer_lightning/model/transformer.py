@@ -35,7 +35,7 @@ class TransformerNetwork(EmotionNetwork):
         self.multimodal = JointDecoder(a.dimension, a.classes)
 
     @property
-    def voices(self) -> tuple[str, ...]:
+    def branch_names(self) -> tuple[str, ...]:
         """The feature sets: the weights are those of the attention pooling."""
         return self.names
 

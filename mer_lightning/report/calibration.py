@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from mer_lightning.report.evidence import branch_posteriors
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, Floats, Ints
 
 BINS = 10
@@ -40,15 +40,14 @@ def reliability(posterior: Floats, emotion: Ints, bins: int = BINS) -> Reliabili
 
 
 def run_reliability(run: FinishedRun, bins: int = BINS) -> dict[str, Reliability]:
-    """``fused`` and each branch by its name, on the out-of-fold predictions of the reported round.
+    """``fused`` and each branch by its name, on the out-of-fold decisions of the reported round.
 
-    A combination of systems has no branches of its own: ``fused`` alone.
-    Raises UserError where that round's folders are gone.
+    A combination of systems with different branches has none of its own: ``fused`` alone.
     """
     rows = run.rows(TRAIN_VAL)
-    found = {"fused": reliability(run.posterior[rows], run.emotion[rows], bins)}
-    if not run.combined:
-        branches, rows = branch_posteriors(run)
-        for index, name in enumerate(run.branches):
-            found[name] = reliability(branches[:, index], run.emotion[rows], bins)
-    return found
+    d = run.decision.select(torch.from_numpy(rows))
+    posteriors = [d.log_posterior, *d.branch_log_posteriors.unbind(dim=1)]
+    return {
+        name: reliability(log_posterior.double().exp().numpy(), run.emotion[rows], bins)
+        for name, log_posterior in zip(("fused", *run.branch_names), posteriors, strict=False)
+    }

@@ -7,7 +7,7 @@ from typing import Any
 from mer_lightning.errors import UserError
 from mer_lightning.report import prose, table
 from mer_lightning.report.gallery import data_set_pictures, main_system
-from mer_lightning.report.pairs import Comparison, Size, comparisons, sizes
+from mer_lightning.report.pairs import Comparison, SizeStep, comparisons, sizes
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.statistics import LEVEL, REPLICATES
 from mer_lightning.report.systems import DataSet
@@ -20,7 +20,7 @@ class Findings:
     data: DataSet
     rows: list[table.Row]
     compared: list[Comparison]
-    sizes: dict[str, list[Size]]
+    sizes: dict[str, list[SizeStep]]
     answers: list[prose.Answer]
     cautions: list[str]
     pictures: list[Picture]
@@ -42,7 +42,7 @@ def findings(data: DataSet) -> Findings:
     )
 
 
-def system_sizes(data: DataSet) -> tuple[dict[str, list[Size]], list[str]]:
+def system_sizes(data: DataSet) -> tuple[dict[str, list[SizeStep]], list[str]]:
     """The main system's rounds against its round 0, if it has several and keeps their folders."""
     main = main_system(data)
     if all(len(run.results.rounds) < 2 for run in main.runs):
@@ -111,7 +111,7 @@ def _pair_json(c: Comparison) -> dict[str, Any]:
     }
 
 
-def _size_json(size: Size) -> dict[str, Any]:
+def _size_json(size: SizeStep) -> dict[str, Any]:
     return {
         "round": size.round,
         "parameters_ratio": size.parameters_ratio,

@@ -13,9 +13,9 @@ from mer_lightning.report.pictures import (
     fig3,
     fig4,
     fold_curve,
+    fusion_weights,
     pareto,
     seed_curve,
-    trust,
 )
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
 from mer_lightning.report.systems import DataSet, System
@@ -55,7 +55,7 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
     if several or len(drawn) > 1:
         makers.append(lambda: pareto(drawn, part, measure))
     makers.append(lambda: calibration(main.runs[0]))
-    makers.append(lambda: trust(main))
+    makers.append(lambda: fusion_weights(main))
     return existing(makers)
 
 
@@ -85,5 +85,5 @@ def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:
         makers.insert(0, lambda: fig3([fold_curve(run)], TRAIN_VAL, "lowest to highest fold"))
         makers.append(lambda: fig4(run))
         makers.append(lambda: pareto([alone], TRAIN_VAL, measure))
-    makers += [lambda: calibration(run), lambda: trust(alone)]
+    makers += [lambda: calibration(run), lambda: fusion_weights(alone)]
     return existing(makers)

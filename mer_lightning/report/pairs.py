@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_lightning.report.evidence import at_round
-from mer_lightning.report.runs import FinishedRun, Ints
+from mer_lightning.report.runs import FinishedRun, Ints, at_round
 from mer_lightning.report.statistics import (
     MEASURES,
     Difference,
@@ -129,7 +128,7 @@ def run_sums(run: FinishedRun, part: str, cluster: Ints) -> Sums:
 
 
 @dataclass(frozen=True)
-class Size:
+class SizeStep:
     """A round of a system against its round 0."""
 
     round: int
@@ -142,7 +141,7 @@ class Size:
         return self.difference is not None and self.difference.low > -MARGIN
 
 
-def sizes(system: System, part: str, measure: str) -> list[Size]:
+def sizes(system: System, part: str, measure: str) -> list[SizeStep]:
     """Every round of a system against its round 0. Raises UserError where rounds' folders are gone."""
     count = min(len(run.results.rounds) for run in system.runs)
     full = [at_round(run, 0) for run in system.runs]
@@ -150,11 +149,11 @@ def sizes(system: System, part: str, measure: str) -> list[Size]:
     for i in range(1, count):
         ratio = float(np.mean([run.results.rounds[i].parameters_ratio for run in system.runs]))
         runs = [(at_round(run, i), start) for run, start in zip(system.runs, full, strict=True)]
-        found.append(Size(i, ratio, paired_bootstrap(paired_sums(runs, part)[0])[measure]))
+        found.append(SizeStep(i, ratio, paired_bootstrap(paired_sums(runs, part)[0])[measure]))
     return found
 
 
-def smallest_without_loss(found: Sequence[Size]) -> Size | None:
+def smallest_without_loss(found: Sequence[SizeStep]) -> SizeStep | None:
     """The smallest size whose interval rules out a loss of MARGIN."""
     good = [size for size in found if size.no_loss]
     return min(good, key=lambda size: size.parameters_ratio) if good else None

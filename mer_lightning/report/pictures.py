@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.checkpoint import read_network
+from mer_lightning.pnao.importance import weights_of
 from mer_lightning.report import figures
 from mer_lightning.report.calibration import run_reliability
-from mer_lightning.report.evidence import weight_values
 from mer_lightning.report.figures.weights import near_zero
 from mer_lightning.report.pairs import Comparison
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, Floats, part_scores
@@ -140,6 +144,17 @@ def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
     )
 
 
+def weight_values(run: FinishedRun, number: int) -> NDArray[np.float32]:
+    """All entries of the prunable weight matrices of fold 0's network after a round, in one row.
+
+    Raises UserError where the network's files are gone or broken.
+    """
+    network = read_network(RunDirectory(run.path).round(0, number).network).network
+    with torch.no_grad():
+        groups = weights_of(network, network.node_groups()).values()
+        return torch.cat([w.flatten() for weights in groups for w in weights]).numpy()
+
+
 def fig4(run: FinishedRun) -> Picture:
     """Fig. 4: the weights' values over the rounds of one run."""
     last = len(run.results.rounds) - 1
@@ -198,28 +213,28 @@ def class_weights(system: System) -> Floats:
     """(C, M) mean fusion weight by true emotion on Train&Val, mean over seeds; NaN for an absent emotion."""
     means = []
     for run in system.runs:
-        rows = run.rows(TRAIN_VAL)
-        by_class = [run.weights[rows[run.emotion[rows] == c]] for c in range(len(run.classes))]
-        even = np.full(len(run.branches), np.nan)
+        rows, weights = run.rows(TRAIN_VAL), run.decision.weights.double().numpy()
+        by_class = [weights[rows[run.emotion[rows] == c]] for c in range(len(run.classes))]
+        even = np.full(len(run.branch_names), np.nan)
         means.append([w.mean(axis=0) if len(w) else even for w in by_class])
     return np.asarray(np.mean(means, axis=0))
 
 
-def trust(system: System) -> Picture | None:
-    """Which branch the fusion trusts, by class; None with a single branch."""
+def fusion_weights(system: System) -> Picture | None:
+    """Mean weight of each branch, by class; None with a single branch."""
     run = system.runs[0]
-    if len(run.branches) < 2:
+    if len(run.branch_names) < 2:
         return None
     weights = class_weights(system)
     most = ", ".join(
-        f"{name}: {run.branches[int(w.argmax())]} {100 * w.max():.1f} %"
+        f"{name}: {run.branch_names[int(w.argmax())]} {100 * w.max():.1f} %"
         for name, w in zip(run.classes, weights, strict=True)
         if np.isfinite(w).all()
     )
     return Picture(
-        "trust",
-        "Which branch the fusion trusts",
-        f"{system.label}: mean weight of each branch by true emotion, out-of-fold predictions of Train&Val.",
-        f"Heat map of fusion weights by emotion and branch. Most trusted branch by emotion: {most}.",
-        figures.png(figures.trust_figure(weights, run.classes, run.branches)),
+        "fusion_weights",
+        "How much each branch weighs in the fusion",
+        f"{system.label}: mean weight of each branch by true emotion, out-of-fold decisions on Train&Val.",
+        f"Heat map of fusion weights by emotion and branch. Largest weight by emotion: {most}.",
+        figures.png(figures.fusion_weights_figure(weights, run.classes, run.branch_names)),
     )

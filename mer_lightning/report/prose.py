@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mer_lightning.report.pairs import MARGIN, Comparison, Size, clusters, smallest_without_loss
+from mer_lightning.report.pairs import MARGIN, Comparison, SizeStep, clusters, smallest_without_loss
 from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import Difference
 from mer_lightning.report.systems import DataSet
@@ -59,7 +59,7 @@ def ruled_out(d: Difference, measure: str) -> str:
 
 
 def answers(
-    data: DataSet, compared: Sequence[Comparison], sizes: Mapping[str, Sequence[Size]]
+    data: DataSet, compared: Sequence[Comparison], sizes: Mapping[str, Sequence[SizeStep]]
 ) -> list[Answer]:
     """What the data set's runs say to each question, in the headline's measure."""
     part, measure = data.headline
@@ -72,7 +72,7 @@ def answers(
     return found
 
 
-def size_answer(label: str, steps: Sequence[Size], part: str, measure: str) -> Answer:
+def size_answer(label: str, steps: Sequence[SizeStep], part: str, measure: str) -> Answer:
     """How small a system may get without a loss of a point or more."""
     question = f"How small can {label} get at no loss?"
     loss = f"a loss of {MARGIN:g} {NAMES[measure]} or more on {part}"

@@ -4,19 +4,23 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mer_lightning.data.corpus import TRAIN_SPLITS
 from mer_lightning.errors import UserError, reading
-from mer_lightning.files.plain_yaml import read_yaml
 from mer_lightning.files.recorded import Results, Round
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Decision
+from mer_lightning.model.decisions import in_order, read_decisions
+from mer_lightning.training.outcome import round_decisions
 
+REMEDY = "delete results.json, and the same command writes it again"
 TRAIN_VAL = "Train&Val"  # the name of the part whose predictions are out of fold
 
 Floats = NDArray[np.float64]
@@ -26,9 +30,9 @@ Strings = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run's figures and its predictions for N utterances, C emotions, M branches, in the corpus's order.
+    """A run's figures and its decisions on N utterances, C emotions, M branches, in the corpus's order.
 
-    All Train&Val predictions are out of fold; those of test sets are the mean over the folds' networks.
+    All Train&Val decisions are out of fold; those on test sets are the folds' networks' together.
     """
 
     path: Path
@@ -40,12 +44,19 @@ class FinishedRun:
     group: Strings  # (N,), speaker or the like, "" where not known
     emotion: Ints  # (N,) true class, -1 where not known
     valence: Floats  # (N,) true, NaN where not known
-    predicted: Ints  # (N,) class
-    predicted_valence: Floats  # (N,)
-    posterior: Floats  # (N, C)
-    weights: Floats  # (N, M), how much each branch counted
-    branches: list[str]  # M names
+    decision: Decision  # (N, ...), of the chosen round
+    branch_names: list[str]  # M
     features: dict[str, str]  # feature set -> hash of its values; empty where the run does not say
+
+    @property
+    def predicted(self) -> Ints:
+        """(N,) class."""
+        return np.asarray(self.decision.posterior.argmax(dim=-1).numpy())
+
+    @property
+    def predicted_valence(self) -> Floats:
+        """(N,)."""
+        return np.asarray(self.decision.valence.double().numpy())
 
     @property
     def experiment(self) -> str:
@@ -120,48 +131,46 @@ def run_folders(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> FinishedRun:
     """One finished run. Raises UserError, naming the file, if something in it is missing or broken."""
     run = RunDirectory(folder)
-    results = run.read_results()
+    results, config = run.read_results(), run.read_config()
     with reading(run.config, "restore it or remove the run"):
-        config = dict(read_yaml(run.config.read_text(encoding="utf-8")))
         if not (isinstance(config["ensemble"], str) and isinstance(config["combine"]["of"], str)):
             raise ValueError("ensemble and combine.of are names")
     features = run.read_fingerprint().features if run.data.is_file() else {}
-    with reading(run.predictions, "delete results.json, and the same command writes both again"):
+    with reading(run.predictions, REMEDY):
         table = list(csv.DictReader(io.StringIO(run.predictions.read_text(encoding="utf-8"))))
-        return _from_table(folder, results, config, table, features)
+        expected = sum(results.data.n.values())
+        if not table or len(table) != expected:
+            raise ValueError(f"{len(table)} rows, results.json says {expected}")
+        index = {name: i for i, name in enumerate(results.data.classes)} | {"": -1}
+        names = [name.removeprefix("weight_") for name in table[0] if name.startswith("weight_")]
+        return FinishedRun(
+            path=folder,
+            results=results,
+            config=config,
+            ids=np.array([row["utterance_id"] for row in table]),
+            split=np.array([row["split"] for row in table]),
+            fold=np.array([int(row["fold"] or -1) for row in table]),
+            group=np.array([row.get("group") or "" for row in table]),
+            emotion=np.array([index[row["emotion"]] for row in table]),
+            valence=np.array([float(row["valence"] or "nan") for row in table]),
+            decision=_decision(run.decisions, len(table), len(index) - 1, len(names)),
+            branch_names=names,
+            features=features,
+        )
 
 
-def _from_table(
-    folder: Path,
-    results: Results,
-    config: dict[str, Any],
-    table: list[dict[str, str]],
-    features: dict[str, str],
-) -> FinishedRun:
-    expected = sum(results.data.n.values())
-    if not table or len(table) != expected:
-        raise ValueError(f"{len(table)} rows, results.json says {expected}")
-    classes = results.data.classes
-    branches = [name.removeprefix("weight_") for name in table[0] if name.startswith("weight_")]
-    index = {name: i for i, name in enumerate(classes)} | {"": -1}
+def _decision(path: Path, n: int, classes: int, branches: int) -> Decision:
+    """A run's decisions on all its utterances."""
+    rows, decision = read_decisions(path, n, REMEDY)
+    shape = len(rows), decision.log_posterior.shape[1], decision.weights.shape[1]
+    with reading(path, REMEDY):
+        if shape != (n, classes, branches) or not torch.equal(rows, torch.arange(n)):
+            raise ValueError(f"not of {n} utterances, {classes} emotions and {branches} branches")
+    return decision
 
-    def floats(names: list[str]) -> Floats:
-        return np.array([[float(row[name] or "nan") for name in names] for row in table])
 
-    return FinishedRun(
-        path=folder,
-        results=results,
-        config=config,
-        ids=np.array([row["utterance_id"] for row in table]),
-        split=np.array([row["split"] for row in table]),
-        fold=np.array([int(row["fold"] or -1) for row in table]),
-        group=np.array([row.get("group") or "" for row in table]),
-        emotion=np.array([index[row["emotion"]] for row in table]),
-        valence=floats(["valence"])[:, 0],
-        predicted=np.array([index[row["predicted_emotion"]] for row in table]),
-        predicted_valence=floats(["predicted_valence"])[:, 0],
-        posterior=floats([f"posterior_{name}" for name in classes]),
-        weights=floats([f"weight_{name}" for name in branches]),
-        branches=branches,
-        features=features,
-    )
+def at_round(run: FinishedRun, number: int) -> FinishedRun:
+    """The same run with the decisions of another round. Raises UserError if they are gone or damaged."""
+    folds, ensemble, n = run.results.folds, str(run.config["ensemble"]), len(run.ids)
+    parts = round_decisions(RunDirectory(run.path), number, folds, ensemble, n)
+    return replace(run, decision=in_order(parts))

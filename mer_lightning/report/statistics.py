@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from mer_lightning.model.metrics import DIM_WEIGHT
+from mer_lightning.model.metrics import DIM_WEIGHT, weighted_f1
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -81,18 +82,9 @@ def cluster_sums(
     )
 
 
-def weighted_f1(confusion: Floats) -> Floats:
-    """F1 per class averaged by true counts: (..., C, C) -> (...); NaN where nothing is counted."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    f1 = 2 * hits / np.maximum(true + predicted, 1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((f1 * true).sum(axis=-1) / true.sum(axis=-1))
-
-
 def scores(confusion: Floats, error: Floats, labelled: Floats) -> Floats:
     """Sums with any leading shape (..., C, C), (...), (...) -> (..., 3): Dis, Dim, Com."""
-    dis = weighted_f1(confusion)
+    dis = weighted_f1(torch.from_numpy(confusion)).numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         dim = error / labelled
     return np.stack([dis, dim, dis - DIM_WEIGHT * dim], axis=-1)

@@ -22,8 +22,8 @@ Extractors = Mapping[str, Mapping[str, Any]]  # feature set -> how it was made: 
 
 
 @dataclass(frozen=True)
-class Share:
-    """One network of a model on disk: its file's stem, its fold, its shares in the decision."""
+class Member:
+    """One network of an ensemble on disk: its file's stem, its fold, its shares of the ensemble's weights."""
 
     file: str
     fold: int
@@ -46,7 +46,7 @@ class Description:
     ensemble: Annotated[str, Field(pattern="^(posterior|logit)$")]
     features: Mapping[str, int]
     extractors: Extractors
-    networks: tuple[Share, ...]
+    networks: tuple[Member, ...]
     origin: Mapping[str, Any]
 
 
@@ -64,8 +64,8 @@ def read_description(folder: Path) -> Description:
         raise UserError(f"{folder}: no model here; give a finished run's directory or its model folder")
     check_whole(path, REMEDY)
     description = read_json(path, Description, REMEDY)
-    for share in description.networks:
-        check_id(share.file, str(path))  # a file's name must not leave the folder
+    for member in description.networks:
+        check_id(member.file, str(path))  # a file's name must not leave the folder
     return description
 
 

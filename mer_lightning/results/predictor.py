@@ -1,9 +1,10 @@
 """A trained model at work: ``load`` a run or its ``model`` folder, ``predict`` from features."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,47 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_lightning.data.corpus import count_missing
-from mer_lightning.errors import UserError, reading
+from mer_lightning.errors import UserError
 from mer_lightning.model.checkpoint import Trained, read_network
-from mer_lightning.results.description import (
-    FILE,
-    REMEDY,
-    Extractors,
-    Share,
-    needed_features,
-    read_description,
-)
-
-
-class Prediction(NamedTuple):
-    """Predictions for B utterances by M branches over C emotions."""
-
-    emotion: list[str]
-    posterior: NDArray[np.float32]  # (B, C)
-    valence: NDArray[np.float32]  # (B,)
-    weights: NDArray[np.float32]  # (B, M)
-
-
-class Member(NamedTuple):
-    """A network of an ensemble, and its share in the ensemble's decision; shares sum to 1."""
-
-    trained: Trained
-    posterior_share: float
-    valence_share: float
-
-
-def average_posteriors(log_posteriors: Tensor, shares: Tensor, ensemble: str) -> Tensor:
-    """The posterior of an ensemble of F networks, (B, C).
-
-    Args:
-        log_posteriors: (F, B, C).
-        shares: (F,), sum 1.
-        ensemble: ``posterior``: the weighted mean of the posteriors; ``logit``: the softmax of that of the
-            logits, which for softmax outputs is the softmax of that of the log-posteriors.
-    """
-    if ensemble == "logit":
-        return torch.softmax(torch.einsum("f,fbc->bc", shares, log_posteriors), dim=-1)
-    return torch.einsum("f,fbc->bc", shares, log_posteriors.exp())
+from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision, union
+from mer_lightning.results.description import FILE, REMEDY, Extractors, needed_features, read_description
+from mer_lightning.results.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -63,7 +28,8 @@ class Predictor:
     """
 
     classes: tuple[str, ...]
-    members: tuple[Member, ...]
+    members: tuple[Trained, ...]
+    weights: EnsembleWeights
     ensemble: str
     extractors: Extractors = field(default_factory=dict)
     has_valence: bool = True
@@ -71,12 +37,12 @@ class Predictor:
     @property
     def features(self) -> dict[str, int]:
         """Feature set -> dimension, as ``predict`` needs them; the levels first."""
-        return needed_features(m.trained.network.architecture for m in self.members)
+        return needed_features(m.network.architecture for m in self.members)
 
     @property
-    def voices(self) -> tuple[str, ...]:
-        """Names of the branches that a prediction's weights are for."""
-        return tuple(dict.fromkeys(v for m in self.members for v in m.trained.network.voices))
+    def branch_names(self) -> tuple[str, ...]:
+        """Of the branches that a prediction's weights are for."""
+        return union([m.network.branch_names for m in self.members])
 
     @torch.no_grad()
     def predict(self, features: Mapping[str, NDArray[Any]]) -> Prediction:
@@ -92,23 +58,11 @@ class Predictor:
                 comes of them.
         """
         tensors = self._checked(features)
-        decisions = [m.trained.network(m.trained.standardisation(tensors)) for m in self.members]
-        log_posteriors = torch.stack([d.log_posterior for d in decisions])
-        shares = torch.tensor([m.posterior_share for m in self.members])
-        posterior = average_posteriors(log_posteriors, shares, self.ensemble)
-        valence_shares = torch.tensor([m.valence_share for m in self.members])
-        valence = torch.einsum("f,fb->b", valence_shares, torch.stack([d.valence for d in decisions]))
-        refuse_no_numbers(posterior, valence)
-        weights = torch.zeros(len(posterior), len(self.voices))
-        for member, decision in zip(self.members, decisions, strict=True):
-            columns = [self.voices.index(v) for v in member.trained.network.voices]
-            weights[:, columns] += member.posterior_share * decision.weights
-        return Prediction(
-            emotion=[self.classes[i] for i in posterior.argmax(dim=-1)],
-            posterior=posterior.numpy(),
-            valence=valence.numpy(),
-            weights=weights.numpy(),
-        )
+        decisions = [m.network(m.standardisation(tensors)) for m in self.members]
+        names = [m.network.branch_names for m in self.members]
+        decision = ensemble_decision(decisions, self.weights, self.ensemble, names)
+        refuse_no_numbers(decision.posterior, decision.valence)
+        return Prediction.of(decision, self.classes)
 
     def _checked(self, features: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -147,26 +101,20 @@ def load(path: str | Path, fold: int | None = None) -> Predictor:
     """
     folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
     d = read_description(folder)
-    chosen = [s for s in d.networks if fold in (None, s.fold)]
+    chosen = [m for m in d.networks if fold in (None, m.fold)]
     if not chosen:
-        raise UserError(f"{path}: no fold {fold}; the model has folds {sorted({s.fold for s in d.networks})}")
-    with reading(folder / FILE, REMEDY):
-        chosen = _of_one(chosen)
-    members = tuple(Member(read_network(folder / s.file), s.posterior_share, s.valence_share) for s in chosen)
-    features = needed_features(m.trained.network.architecture for m in members)
-    each = [item for m in members for item in needed_features([m.trained.network.architecture]).items()]
+        raise UserError(f"{path}: no fold {fold}; the model has folds {sorted({m.fold for m in d.networks})}")
+    weights = EnsembleWeights(
+        torch.tensor([m.posterior_share for m in chosen]), torch.tensor([m.valence_share for m in chosen])
+    )
+    if not all(0 < float(w.sum()) < math.inf for w in weights):
+        raise UserError(f"{folder / FILE}: its networks' shares sum to no positive number; {REMEDY}")
+    members = tuple(read_network(folder / m.file) for m in chosen)
+    features = needed_features(m.network.architecture for m in members)
+    each = [item for m in members for item in needed_features([m.network.architecture]).items()]
     if any(features[name] != n or d.features.get(name, n) != n for name, n in each):
         raise UserError(f"{folder / FILE}: its features are not those of the networks beside it; {REMEDY}")
-    if any(m.trained.network.architecture.classes != len(d.classes) for m in members):
+    if any(m.network.architecture.classes != len(d.classes) for m in members):
         raise UserError(f"{folder / FILE}: its emotions are not those of the networks beside it; {REMEDY}")
     extractors = {name: d.extractors.get(name, {}) for name in features}
-    return Predictor(d.classes, members, d.ensemble, extractors, d.valence)
-
-
-def _of_one(shares: list[Share]) -> list[Share]:
-    """The shares of some of a model's networks, scaled to a sum of 1."""
-    posterior, valence = sum(s.posterior_share for s in shares), sum(s.valence_share for s in shares)
-    return [
-        replace(s, posterior_share=s.posterior_share / posterior, valence_share=s.valence_share / valence)
-        for s in shares
-    ]
+    return Predictor(d.classes, members, weights, d.ensemble, extractors, d.valence)

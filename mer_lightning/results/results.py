@@ -1,16 +1,14 @@
-"""From the rounds in the run directory to its figures: results.json, rounds.csv, predictions.csv, model/."""
+"""From the rounds in the run directory to its figures: results.json, the tables, decisions, model/."""
 
-import csv
-import io
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
-from typing import Any, SupportsFloat
 
 import numpy as np
+import torch
 
 from mer_lightning import __version__
 from mer_lightning.config.schema import Config
@@ -21,10 +19,11 @@ from mer_lightning.files.recorded import Data, Results, Round, Scores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.files.strict_json import as_json
 from mer_lightning.model.checkpoint import Trained, read_network, write_network
+from mer_lightning.model.decisions import RowDecisions, concatenated, in_order, union, write_decisions
 from mer_lightning.model.metrics import selection
-from mer_lightning.results.decisions import Decided, Fused, by_split, decide, fused, joined
-from mer_lightning.results.description import FILE, Description, Share, needed_features
-from mer_lightning.training.outcome import Record, read_predictions, read_record
+from mer_lightning.results.description import FILE, Description, Member, needed_features
+from mer_lightning.results.prediction import csv_text, predictions_csv
+from mer_lightning.training.outcome import Record, read_part, read_record, round_decisions
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
 
@@ -68,11 +67,10 @@ def summarise_round(
     config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
-    rounds = [run.round(fold, number) for fold in range(folds)]
-    stopping = [fused(read_predictions(r, "stopping")).scores(corpus) for r in rounds]
-    selection = selection_score(stopping, corpus.valence_variance)
-    decided = decide(run, number, folds, config.ensemble)
-    return summarise(number, [read_record(r) for r in rounds], selection, decided, corpus)
+    rounds, n = [run.round(fold, number) for fold in range(folds)], len(corpus.utterances)
+    stopping = [read_part(r, "stopping", n).scores(corpus) for r in rounds]
+    parts = round_decisions(run, number, folds, config.ensemble, n)
+    return summarise(number, [read_record(r) for r in rounds], parts, corpus, stopping)
 
 
 def selection_score(scores: Sequence[Scores], variance: float) -> float:
@@ -87,16 +85,27 @@ def selection_score(scores: Sequence[Scores], variance: float) -> float:
 
 
 def summarise(
-    number: int, records: list[Record], selection: float, decided: Decided, corpus: Corpus
+    number: int,
+    records: list[Record],
+    parts: Sequence[RowDecisions],
+    corpus: Corpus,
+    stopping: Sequence[Scores] | None = None,
 ) -> RoundSummary:
-    """Scores of decisions, with the sizes of the networks that made them."""
+    """Scores of decisions, with the sizes of the networks that made them.
+
+    Args:
+        parts: as ``round_decisions``.
+        stopping: scores of each fold's stopping part; None: those of its held-out part select the round.
+    """
+    *held_out, test = parts
+    by_fold = [part.scores(corpus) for part in held_out]
     return RoundSummary(
         number=number,
         records=records,
-        selection=selection,
-        validation=joined(decided.held_out).scores(corpus),
-        by_fold=[part.scores(corpus) for part in decided.held_out],
-        test={split: part.scores(corpus) for split, part in by_split(decided.test, corpus).items()},
+        selection=selection_score(by_fold if stopping is None else stopping, corpus.valence_variance),
+        validation=concatenated(held_out).scores(corpus),
+        by_fold=by_fold,
+        test={split: test.among(corpus.rows([split])).scores(corpus) for split in test_sets(corpus)},
     )
 
 
@@ -116,11 +125,11 @@ def write_results(
     """The files of a finished cross-validation."""
     best = chosen_round(config, summaries)
     folds = len(best.records)
-    decided = decide(run, best.number, folds, config.ensemble)
+    parts = round_decisions(run, best.number, folds, config.ensemble, len(corpus.utterances))
     networks = {
-        Share(f"fold_{f}", f, 1 / folds, 1 / folds): run.round(f, best.number).network for f in range(folds)
+        Member(f"fold_{f}", f, 1 / folds, 1 / folds): run.round(f, best.number).network for f in range(folds)
     }
-    write_files(config, run, corpus, summaries, decided, networks)
+    write_files(config, run, corpus, summaries, parts, networks)
 
 
 def write_files(
@@ -128,31 +137,33 @@ def write_files(
     run: RunDirectory,
     corpus: Corpus,
     summaries: Sequence[RoundSummary],
-    decided: Decided,
-    networks: Mapping[Share, Path],
+    parts: Sequence[RowDecisions],
+    networks: Mapping[Member, Path],
     before: float | None = None,
 ) -> None:
     """All files of a finished run; ``results.json`` last, because it says that the run is finished.
 
     Args:
-        decided: the chosen round's decisions.
-        networks: each network's share in them, and the stem of its files.
+        parts: the chosen round's decisions, as ``round_decisions``.
+        networks: the ensemble's members, and the stem of each one's files.
         before: the parameters that sizes are a share of; None: those of round 0.
     """
     best = chosen_round(config, summaries)
     full = summaries[0].parameters if before is None else before
     write_text(run.rounds, rounds_csv(summaries, full))
-    write_text(run.predictions, predictions_csv(corpus, decided))
-    trained = {share: read_network(stem) for share, stem in networks.items()}
+    trained = {member: read_network(stem) for member, stem in networks.items()}
+    branch_names = union([t.network.branch_names for t in trained.values()])
+    write_text(run.predictions, predictions_csv(corpus, parts, branch_names))
+    write_decisions(run.decisions, RowDecisions(torch.arange(len(corpus.utterances)), in_order(parts)))
     with new_folder(run.model) as folder:
-        for share, network in trained.items():
-            write_network(folder / share.file, network)
+        for member, network in trained.items():
+            write_network(folder / member.file, network)
         write_text(folder / FILE, as_json(describe(config, corpus, trained, best.number)))
         write_checksums(folder)
     write_text(run.results, as_json(results_of(config, corpus, summaries, best, full)))
 
 
-def describe(config: Config, corpus: Corpus, trained: Mapping[Share, Trained], number: int) -> Description:
+def describe(config: Config, corpus: Corpus, trained: Mapping[Member, Trained], number: int) -> Description:
     """The model that round ``number`` left behind."""
     return Description(
         classes=corpus.classes,
@@ -206,54 +217,15 @@ def rounds_csv(summaries: Sequence[RoundSummary], full: float) -> str:
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}
         flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in vars(x).items()}
         rows.append(flat)
-    return _csv(list(rows[0]), [list(row.values()) for row in rows])
+    return csv_text(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def predictions_csv(corpus: Corpus, decided: Decided) -> str:
-    """One row per utterance: Train&Val out of fold, the test sets by the mean over the folds."""
-    header = ["utterance_id", "split", "fold", "group", "emotion", "valence"]
-    header += decision_header(corpus.classes, decided.voices)
-    parts = {str(fold): part for fold, part in enumerate(decided.held_out)} | {"": decided.test}
-    rows = [row for fold, part in parts.items() for row in _prediction_rows(part, corpus, fold)]
-    rows.sort(key=lambda row: row[0])
-    return _csv(header, [row[1:] for row in rows])
-
-
-def _prediction_rows(part: Fused, corpus: Corpus, fold: str) -> list[list[Any]]:
-    """Rows of predictions.csv, each with its index in the corpus before it."""
-    rows = []
-    for i, row in enumerate(part.rows.tolist()):
-        u = corpus.utterances[row]
-        truth = [u.id, u.split, fold, u.group, u.emotion, "" if u.valence != u.valence else u.valence]
-        emotion = corpus.classes[int(part.posterior[i].argmax())]
-        cells = decision_cells(emotion, part.valence[i], part.posterior[i], part.weights[i])
-        rows.append([row, *truth, *cells])
-    return rows
-
-
-def decision_header(classes: Sequence[str], voices: Sequence[str]) -> list[str]:
-    """The columns of a decision, in every table of decisions."""
-    posteriors, weights = [f"posterior_{c}" for c in classes], [f"weight_{v}" for v in voices]
-    return ["predicted_emotion", "predicted_valence", *posteriors, *weights]
-
-
-def decision_cells(
-    emotion: str, valence: SupportsFloat | None, posterior: Iterable[Any], weights: Iterable[Any]
-) -> list[str]:
-    """Its cells: of one utterance, with posterior (C,) and weights (M,); no valence: an empty cell."""
-    numbers = [f"{float(x):.6g}" for x in (*posterior, *weights)]
-    return [emotion, "" if valence is None else f"{float(valence):.6g}", *numbers]
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    return text.getvalue()
+def test_sets(corpus: Corpus) -> list[str]:
+    """The splits that are no part of Train&Val."""
+    return sorted({u.split for u in corpus.utterances} - set(TRAIN_SPLITS))
 
 
 def splits_line(corpus: Corpus) -> str:
     """How many utterances there are to train on and to test on, in words."""
-    tests = sorted({u.split for u in corpus.utterances} - set(TRAIN_SPLITS))
-    counts = [f"{len(corpus.rows([t]))} {t}" for t in tests]
+    counts = [f"{len(corpus.rows([t]))} {t}" for t in test_sets(corpus)]
     return ", ".join([f"{len(corpus.rows(TRAIN_SPLITS))} Train&Val", *counts])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,18 @@ from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds, write_folds
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.checkpoint import read_network
+from mer_lightning.model.decisions import (
+    EnsembleWeights,
+    RowDecisions,
+    average_posteriors,
+    concatenated,
+    ensemble_decision,
+)
 from mer_lightning.model.losses import emotion_loss, valence_loss
-from mer_lightning.results.decisions import Decided, Fused, Shares, decide, joined, mixed
-from mer_lightning.results.description import Share
-from mer_lightning.results.predictor import average_posteriors
-from mer_lightning.results.results import selection_score, summarise, write_files
-from mer_lightning.training.outcome import Record, read_record
+from mer_lightning.results.description import Member
+from mer_lightning.results.results import summarise, write_files
+from mer_lightning.training.outcome import Record, read_record, round_decisions
 
 
 def members(config: Config, corpus: Corpus) -> dict[str, Config]:
@@ -62,23 +69,27 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
         check_same_data(run, corpus)
     drawn = same_folds(runs, corpus)
     write_folds(directory.folds, corpus, drawn)
-    folds = int(drawn.max()) + 1
-    rounds = [run.best_round() for run in runs]
-    systems = [decide(run, r, folds, config.ensemble) for run, r in zip(runs, rounds, strict=True)]
-    shares = fit_shares(systems, corpus, config, leave_out=None)
-    decided = together(systems, corpus, config, shares)
-    records = [total([trained(run, f, r) for run, r in zip(runs, rounds, strict=True)]) for f in range(folds)]
-    selection = selection_score([part.scores(corpus) for part in decided.held_out], corpus.valence_variance)
+    folds, n = int(drawn.max()) + 1, len(corpus.utterances)
+    rounds = [(run, run.best_round()) for run in runs]
+    systems = [round_decisions(run, r, folds, config.ensemble, n) for run, r in rounds]
+    names = [read_network(run.round(0, r).network).network.branch_names for run, r in rounds]
+    weights = [fit_weights(systems, corpus, config, leave_out) for leave_out in range(folds + 1)]
+    parts = [
+        RowDecisions(
+            part[0].rows, ensemble_decision([p.decision for p in part], fitted, config.ensemble, names)
+        )
+        for part, fitted in zip(zip(*systems, strict=True), weights, strict=True)
+    ]
+    records = [total([trained(run, f, r) for run, r in rounds]) for f in range(folds)]
+    posterior, valence = ([x / folds for x in w.tolist()] for w in weights[-1])
     networks = {
-        Share(
-            f"system_{k}_fold_{f}", f, float(shares.posterior[k]) / folds, float(shares.valence[k]) / folds
-        ): run.round(f, rounds[k]).network
-        for k, run in enumerate(runs)
+        Member(f"system_{k}_fold_{f}", f, posterior[k], valence[k]): run.round(f, r).network
+        for k, (run, r) in enumerate(rounds)
         for f in range(folds)
     }
-    summary = summarise(0, records, selection, decided, corpus)
-    before = float(sum(run.read_results().rounds[0].parameters for run in runs))
-    write_files(config, directory, corpus, [summary], decided, networks, before)
+    summary = summarise(0, records, parts, corpus)
+    before = sum(float(run.read_results().rounds[0].parameters) for run in runs)
+    write_files(config, directory, corpus, [summary], parts, networks, before)
 
 
 def same_folds(runs: Sequence[RunDirectory], corpus: Corpus) -> NDArray[np.int64]:
@@ -90,40 +101,32 @@ def same_folds(runs: Sequence[RunDirectory], corpus: Corpus) -> NDArray[np.int64
     return drawn[0]
 
 
-def together(systems: Sequence[Decided], corpus: Corpus, config: Config, shares: Shares) -> Decided:
-    """The systems' decisions mixed; on Train&Val with shares fitted without the fold they are applied to."""
-    names = [s.voices for s in systems]
-    held_out = []
-    for fold in range(len(systems[0].held_out)):
-        without = fit_shares(systems, corpus, config, leave_out=fold)
-        held_out.append(mixed([s.held_out[fold] for s in systems], without, names, config.ensemble))
-    test = mixed([s.test for s in systems], shares, names, config.ensemble)
-    return Decided(tuple(dict.fromkeys(v for voices in names for v in voices)), held_out, test)
+def fit_weights(
+    systems: Sequence[Sequence[RowDecisions]], corpus: Corpus, config: Config, leave_out: int
+) -> EnsembleWeights:
+    """Equal weights, or those with the least cross-entropy and squared error on the out-of-fold decisions.
 
-
-def fit_shares(systems: Sequence[Decided], corpus: Corpus, config: Config, leave_out: int | None) -> Shares:
-    """Equal shares, or those with the least cross-entropy and squared error on the out-of-fold decisions."""
+    Args:
+        systems: the decisions of each, as ``round_decisions``.
+        leave_out: a part that is not looked at: a fold, or the test sets, which never are.
+    """
     equal = torch.full((len(systems),), 1 / len(systems))
     if config.combine.weights == "mean":
-        return Shares(equal, equal)
-    parts: list[Fused] = [
-        joined([part for fold, part in enumerate(s.held_out) if fold != leave_out]) for s in systems
-    ]
-    rows = parts[0].rows
-    emotion = torch.from_numpy(corpus.emotions)[rows]
-    valence = torch.from_numpy(corpus.valences)[rows]
-    log_posteriors = torch.stack([p.posterior for p in parts]).double().clamp_min(1e-38).log()
-    valences = torch.stack([p.valence for p in parts]).double()
+        return EnsembleWeights(equal, equal)
+    seen = [concatenated([p for f, p in enumerate(parts[:-1]) if f != leave_out]) for parts in systems]
+    emotion = torch.from_numpy(corpus.emotions)[seen[0].rows]
+    valence = torch.from_numpy(corpus.valences)[seen[0].rows]
+    log_posteriors = torch.stack([s.decision.log_posterior for s in seen]).double()
+    valences = torch.stack([s.decision.valence for s in seen]).double()
 
     def cross_entropy(w: torch.Tensor) -> torch.Tensor:
-        mixture = average_posteriors(log_posteriors, w, config.ensemble)
-        return emotion_loss(mixture.clamp_min(1e-12).log(), emotion)
+        return emotion_loss(average_posteriors(log_posteriors, w, config.ensemble), emotion)
 
     def squared_error(w: torch.Tensor) -> torch.Tensor:
-        return valence_loss(torch.einsum("k,kb->b", w, valences), valence)
+        return valence_loss(w @ valences, valence)
 
     known = bool((~valence.isnan()).any())
-    return Shares(
+    return EnsembleWeights(
         on_simplex(cross_entropy, len(systems)), on_simplex(squared_error, len(systems)) if known else equal
     )
 
@@ -149,18 +152,9 @@ def trained(run: RunDirectory, fold: int, number: int) -> Record:
 
 def total(records: Sequence[Record]) -> Record:
     """The sizes and times of several systems' networks on one fold, added up."""
-    first = records[0]
-    return replace(
-        first,
-        round=0,
-        parameters=sum(r.parameters for r in records),
-        nodes=sum(r.nodes for r in records),
-        macs=sum(r.macs for r in records),
-        epochs=sum(r.epochs for r in records),
-        seconds=sum(r.seconds for r in records),
-        notes=[],
-        history=[],
-    )
+    summed = ("parameters", "nodes", "macs", "epochs", "seconds")
+    sums: dict[str, Any] = {name: sum(getattr(r, name) for r in records) for name in summed}
+    return replace(records[0], round=0, notes=[], history=[], **sums)
 
 
 def given_runs(config: Config) -> list[RunDirectory]:

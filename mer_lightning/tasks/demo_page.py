@@ -1,4 +1,4 @@
-"""A page to drop a clip into: emotion, valence, which branch was trusted, the faces looked at."""
+"""A page to drop a clip into: emotion, valence, the weight of each branch, the faces looked at."""
 
 import os
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Explainer:
         return Explanation(
             dict(zip(self.predictor.classes, p.posterior[0].tolist(), strict=True)),
             float(p.valence[0]) if self.predictor.has_valence else None,
-            dict(zip(self.predictor.voices, p.weights[0].tolist(), strict=True)),
+            dict(zip(self.predictor.branch_names, p.weights[0].tolist(), strict=True)),
             [crops[i] for i in some],
             decoded.record.notes,
         )
@@ -104,7 +104,7 @@ def page(explain: Callable[[Path], Explanation]) -> Any:
             with gr.Column():
                 emotion = gr.Label(label="Emotion")
                 valence = gr.Textbox(label="Valence", interactive=False)
-                weights = gr.Label(label="How much each branch was trusted")
+                weights = gr.Label(label="Weight of each branch")
         crops = gr.Gallery(label="Faces looked at", columns=6, object_fit="contain", height="auto")
         button.click(shown, clip, [emotion, valence, weights, crops, notes], api_visibility="private")
     return blocks

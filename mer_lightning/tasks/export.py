@@ -6,7 +6,7 @@ from rich.console import Console
 
 from mer_lightning.config.schema import Config
 from mer_lightning.export.formats import FORMATS
-from mer_lightning.export.module import Report, export
+from mer_lightning.export.module import Written, export
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.description import read_description
 from mer_lightning.results.predictor import Predictor, load
@@ -28,11 +28,11 @@ def run(config: Config, directory: RunDirectory) -> None:
         console.print(f"  {line}", markup=False)
 
 
-def shown(predictor: Predictor, path: Path, report: Report) -> tuple[str, ...]:
+def shown(predictor: Predictor, path: Path, report: Written) -> tuple[str, ...]:
     """Lines on what goes in, what comes out, and the file."""
     inputs = ", ".join(f"{name} (B, {d})" for name, d in predictor.features.items())
     posterior = f"posterior (B, {len(predictor.classes)}): {', '.join(predictor.classes)}"
-    weights = f"weights (B, {len(predictor.voices)}): {', '.join(predictor.voices)}"
+    weights = f"weights (B, {len(predictor.branch_names)}): {', '.join(predictor.branch_names)}"
     valence = (
         "valence (B,)" if predictor.has_valence else "valence (B,), without meaning: none was trained on"
     )

@@ -1,12 +1,12 @@
-"""``task=predict``: a finished run's decisions on a feature store, a feature folder, or clips."""
+"""``task=predict``: a finished run's predictions for a feature store, a feature folder, or clips."""
 
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from mer_lightning.extract.parts import failures_csv
 from mer_lightning.files.atomic import new_file, write_text
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.description import check_extractors
+from mer_lightning.results.prediction import Prediction, header
 from mer_lightning.results.predictor import Predictor, load
-from mer_lightning.results.results import decision_cells, decision_header
 from mer_lightning.views.terminal import print_whole
 
 BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
@@ -33,30 +33,25 @@ SHOWN = 20  # utterances, or clips that failed, on the screen
 STARTS = "utterance_id,predicted_emotion,predicted_valence,"  # by which a prediction file is known
 
 
-class Decided(NamedTuple):
-    """The decision on one utterance; valence is None where the model knows none."""
-
-    id: str
-    emotion: str
-    valence: float | None
-    posterior: NDArray[np.float32]  # (C,)
-    weights: NDArray[np.float32]  # (M,)
-    missing: list[str]  # feature sets that the utterance lacks
-
-
 @dataclass
 class Summary:
-    """What is shown of many decisions."""
+    """What is shown of many predictions."""
 
-    first: list[Decided] = field(default_factory=list)
+    first: list[tuple[str, ...]] = field(default_factory=list)  # rows of the table on the screen
     emotions: Counter[str] = field(default_factory=Counter)
     lacking: int = 0  # utterances without some feature set
 
-    def add(self, d: Decided) -> None:
-        """Take note of one more."""
-        self.first += [d] if len(self.first) < SHOWN else []
-        self.emotions[d.emotion] += 1
-        self.lacking += bool(d.missing)
+    def add(self, ids: Sequence[str], p: Prediction, missing: Sequence[str], predictor: Predictor) -> None:
+        """Take note of some more."""
+        self.emotions.update(p.emotion)
+        self.lacking += sum(map(bool, missing))
+        for i, name in enumerate(ids[: SHOWN - len(self.first)]):
+            valence = f"{p.valence[i]:.2f}" if predictor.has_valence else "-"
+            branch = predictor.branch_names[int(p.weights[i].argmax())]
+            weight = f"{escape(branch)} {p.weights[i].max():.2f}"
+            self.first.append(
+                (escape(name), escape(p.emotion[i]), f"{p.posterior[i].max():.2f}", valence, weight)
+            )
 
 
 def run(config: Config, directory: RunDirectory) -> None:
@@ -67,10 +62,10 @@ def run(config: Config, directory: RunDirectory) -> None:
     console = Console(soft_wrap=True, highlight=False)
     inputs = read(config, predictor, console)
     try:
-        summary = write_table(output, predictor, decisions(predictor, inputs))
+        summary = write_table(output, predictor, inputs)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({brief(error)}); give another output=FILE") from error
-    show(console, predictor, summary)
+    show(console, summary)
     console.print(f"predictions {output.absolute()}", markup=False)
 
 
@@ -113,9 +108,7 @@ def read(config: Config, predictor: Predictor, console: Console) -> Inputs:
 
 def inputs_of_clips(path: Path, predictor: Predictor, config: Config, console: Console) -> Inputs:
     """The features of a clip, or of a folder of clips; those that fail are named."""
-    from mer_lightning.extract.pipeline import (
-        features_of_clips,
-    )  # late: what decodes and encodes takes seconds
+    from mer_lightning.extract.pipeline import features_of_clips  # late: to import it takes seconds
 
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     extracted = features_of_clips(path, needed, config.extract)
@@ -145,44 +138,34 @@ def report_failures(failed: Sequence[tuple[str, str]], config: Config, console: 
     console.print(f"{len(failed)} clips failed, listed in {listed}", markup=False)
 
 
-def decisions(predictor: Predictor, inputs: Inputs) -> Iterator[Decided]:
-    """The decision on each utterance, in order."""
-    for start in range(0, len(inputs.ids), BLOCK):
-        rows = slice(start, start + BLOCK)
-        features: dict[str, NDArray[Any]] = {name: inputs.features[name][rows] for name in predictor.features}
-        p = predictor.predict(features)
-        missing = {name: np.isnan(array[:, 0]) for name, array in features.items()}
-        for array in features.values():
-            release(array)
-        for i, name in enumerate(inputs.ids[rows]):
-            valence = float(p.valence[i]) if predictor.has_valence else None
-            lacking = [feature_set for feature_set, is_missing in missing.items() if is_missing[i]]
-            yield Decided(name, p.emotion[i], valence, p.posterior[i], p.weights[i], lacking)
-
-
-def write_table(output: Path, predictor: Predictor, decided: Iterable[Decided]) -> Summary:
-    """Write the decisions as they come, one row each, into a file that is there whole or not at all."""
+def write_table(output: Path, predictor: Predictor, inputs: Inputs) -> Summary:
+    """Write the predictions as they come, one row each, into a file that is there whole or not at all."""
     summary = Summary()
     with new_file(output) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["utterance_id", *decision_header(predictor.classes, predictor.voices), "missing"])
-        for d in decided:
-            cells = decision_cells(d.emotion, d.valence, d.posterior, d.weights)
-            writer.writerow([d.id, *cells, " ".join(d.missing)])
-            summary.add(d)
+        writer.writerow(["utterance_id", *header(predictor.classes, predictor.branch_names), "missing"])
+        for start in range(0, len(inputs.ids), BLOCK):
+            rows = slice(start, start + BLOCK)
+            features: dict[str, NDArray[Any]] = {n: inputs.features[n][rows] for n in predictor.features}
+            prediction = predictor.predict(features)
+            absent = zip(*(np.isnan(array[:, 0]) for array in features.values()), strict=True)
+            missing = [" ".join(name for name, no in zip(features, row, strict=True) if no) for row in absent]
+            for array in features.values():
+                release(array)
+            cells = prediction.rows(predictor.has_valence)
+            for name, own, lacks in zip(inputs.ids[rows], cells, missing, strict=True):
+                writer.writerow([name, *own, lacks])
+            summary.add(inputs.ids[rows], prediction, missing, predictor)
     return summary
 
 
-def show(console: Console, predictor: Predictor, summary: Summary) -> None:
-    """The first decisions as a table; of more, how many there are of each emotion."""
+def show(console: Console, summary: Summary) -> None:
+    """The first predictions as a table; of more, how many there are of each emotion."""
     table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
-    for column in ("utterance", "emotion", "probability", "valence", "most trusted branch"):
+    for column in ("utterance", "emotion", "probability", "valence", "largest weight"):
         table.add_column(column, justify="right" if column in ("probability", "valence") else "left")
-    for d in summary.first:
-        voice = predictor.voices[int(d.weights.argmax())]
-        valence = "-" if d.valence is None else f"{d.valence:.2f}"
-        trusted = f"{escape(voice)} {d.weights.max():.2f}"
-        table.add_row(escape(d.id), escape(d.emotion), f"{d.posterior.max():.2f}", valence, trusted)
+    for row in summary.first:
+        table.add_row(*row)
     print_whole(table)
     total = summary.emotions.total()
     if total > SHOWN:

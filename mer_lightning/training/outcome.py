@@ -1,20 +1,24 @@
-"""What one round on one fold leaves behind: a record, the network, and its predictions."""
+"""What one round on one fold leaves behind: a record, the network, and its decisions."""
 
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mer_lightning.data.datamodule import EVALUATION_BATCH, FoldData
-from mer_lightning.errors import reading
-from mer_lightning.files.run_directory import RoundFolder
+from mer_lightning.errors import UserError, reading
+from mer_lightning.files.run_directory import RoundFolder, RunDirectory
 from mer_lightning.model.base import EmotionNetwork
+from mer_lightning.model.decisions import (
+    EnsembleWeights,
+    RowDecisions,
+    concatenated,
+    ensemble_decision,
+    read_decisions,
+)
 
 AGAIN = "delete that round's folder, and the same command trains it again"
 LARGEST_COUNT = 2**53
@@ -43,30 +47,13 @@ class Record:
     history: list[dict[str, float | None]]  # per epoch: loss, dis, dim, com
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions for R utterances of the corpus, by M branches, over C emotions."""
-
-    rows: Tensor  # (R,) indices into the corpus
-    log_posterior: Tensor  # (R, C), fused
-    valence: Tensor  # (R,), fused
-    weights: Tensor  # (R, M)
-    branch_log_posteriors: Tensor  # (R, M, C)
-    branch_valences: Tensor  # (R, M)
-
-
 @torch.no_grad()
-def predict_part(network: EmotionNetwork, data: FoldData, rows: NDArray[np.int64]) -> Predictions:
+def predict_part(network: EmotionNetwork, data: FoldData, rows: NDArray[np.int64]) -> RowDecisions:
     """The network's decisions on some rows of the corpus, in large batches on the CPU."""
     table = data.table(torch.device("cpu"))
     index = torch.from_numpy(rows)
-    decisions = [network(table[batch].features) for batch in torch.split(index, EVALUATION_BATCH)]
-    return Predictions(index, *(torch.cat(parts) for parts in zip(*decisions, strict=True)))
-
-
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write them as safetensors."""
-    save_file(vars(predictions), path)
+    batches = torch.split(index, EVALUATION_BATCH)
+    return concatenated([RowDecisions(batch, network(table[batch].features)) for batch in batches])
 
 
 def read_record(folder: RoundFolder) -> Record:
@@ -77,12 +64,31 @@ def read_record(folder: RoundFolder) -> Record:
         return record
 
 
-def read_predictions(folder: RoundFolder, part: str) -> Predictions:
-    """Predictions of a finished round; part: ``held_out``, ``stopping`` or ``test``."""
-    with reading(folder.predictions(part), AGAIN):
-        predictions = Predictions(**load_file(folder.predictions(part)))
-        _check(predictions)
-        return predictions
+def read_part(folder: RoundFolder, part: str, utterances: int) -> RowDecisions:
+    """A finished round's decisions on a part of a corpus of so many utterances.
+
+    part: ``held_out``, ``stopping`` or ``test``.
+    """
+    return read_decisions(folder.decisions(part), utterances, AGAIN)
+
+
+def round_decisions(
+    run: RunDirectory, number: int, folds: int, ensemble: str, utterances: int
+) -> list[RowDecisions]:
+    """A round's decisions on the held-out part of each fold, then those of all folds on the test sets.
+
+    Raises UserError where its files are gone or damaged.
+    """
+    rounds = [run.round(fold, number) for fold in range(folds)]
+    held_out, tests = ([read_part(r, part, utterances) for r in rounds] for part in ("held_out", "test"))
+    shapes = {tuple(tensor.shape[1:] for tensor in part.decision) for part in [*held_out, *tests]}
+    alike = len(shapes) == 1 and all(torch.equal(test.rows, tests[0].rows) for test in tests)
+    rows = torch.cat([part.rows for part in [*held_out, tests[0]]]).sort().values
+    if not (alike and torch.equal(rows, torch.arange(utterances))):
+        raise UserError(f"{run.path}: the folds of round {number} do not go together, damaged; {AGAIN}")
+    equal = EnsembleWeights(torch.ones(folds), torch.ones(folds))
+    test = ensemble_decision([test.decision for test in tests], equal, ensemble)
+    return [*held_out, RowDecisions(tests[0].rows, test)]
 
 
 def _check_record(r: Record, folder: RoundFolder) -> None:
@@ -99,21 +105,3 @@ def _check_record(r: Record, folder: RoundFolder) -> None:
             raise ValueError("seconds, score, difference, deltas, density or history hold what is no number")
     if not all(isinstance(note, str) for note in r.notes) or not all(e.keys() >= MEASURED for e in r.history):
         raise ValueError("notes or history are not what they should be")
-
-
-def _check(p: Predictions) -> None:
-    """A ValueError unless the tensors go together and are of the kinds they should be."""
-    (r,), (_, m, c) = p.rows.shape, p.branch_log_posteriors.shape
-    shapes = {
-        "log_posterior": (r, c),
-        "valence": (r,),
-        "weights": (r, m),
-        "branch_log_posteriors": (r, m, c),
-        "branch_valences": (r, m),
-    }
-    for name, shape in shapes.items():
-        tensor: Tensor = getattr(p, name)
-        if tuple(tensor.shape) != shape or not tensor.is_floating_point():
-            raise ValueError(f"{name}: {tensor.dtype} {tuple(tensor.shape)}, expected numbers {shape}")
-    if p.rows.dtype != torch.int64 or bool((p.rows < 0).any()):
-        raise ValueError("rows: expected indices, 0 or above")

@@ -2,7 +2,7 @@
 
 After the published description of AIPL-SEU's system (Li et al., MM 2023): a fusion network labels the
 unlabelled utterances, those labels are revised round by round by the class probabilities, and learnt from.
-How many are trusted in which round, and that every round trains a fresh network, is ours.
+How many are learnt from in which round, and that every round trains a fresh network, is ours.
 """
 
 import torch
@@ -11,24 +11,24 @@ from torch import Tensor
 from mer_lightning.config.groups import RevisionConfig
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.errors import UserError
-from mer_lightning.training.outcome import Predictions
+from mer_lightning.model.decisions import RowDecisions
 
 
-def surest(log_posterior: Tensor, share: float) -> Tensor:
+def most_confident(log_posterior: Tensor, share: float) -> Tensor:
     """Indices of the ``share`` of utterances with the highest class probability, (R, C) -> (n,), sorted."""
     confidence = log_posterior.max(dim=-1).values
     count = round(share * len(confidence))
     return torch.argsort(confidence, descending=True, stable=True)[:count].sort().values
 
 
-def revise_labels(data: FoldData, predictions: Predictions, number: int, config: RevisionConfig) -> None:
+def revise_labels(data: FoldData, before: RowDecisions, number: int, config: RevisionConfig) -> None:
     """Let round ``number`` learn from the test sets, with the labels that the round before gave them.
 
-    The trusted share grows from round to round, up to ``config.share``. The true labels of the test sets
-    are not looked at; their features are, which makes the system transductive.
+    The share that is learnt from grows from round to round, up to ``config.share``. The true labels of the
+    test sets are not looked at; their features are, which makes the system transductive.
     """
-    if not len(predictions.rows):
+    if not len(before.rows):
         raise UserError("label revision needs an unlabelled set: name a test set with data.tests")
-    chosen = surest(predictions.log_posterior, config.share * number / config.rounds)
-    emotion = predictions.log_posterior[chosen].argmax(dim=-1)
-    data.learn_from(predictions.rows[chosen].numpy(), emotion.numpy())
+    log_posterior = before.decision.log_posterior
+    chosen = most_confident(log_posterior, config.share * number / config.rounds)
+    data.learn_from(before.rows[chosen].numpy(), log_posterior[chosen].argmax(dim=-1).numpy())

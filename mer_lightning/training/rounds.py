@@ -20,6 +20,7 @@ from mer_lightning.files.run_directory import RoundFolder, RunDirectory
 from mer_lightning.model.base import Architecture, count_nodes, count_parameters
 from mer_lightning.model.build import build
 from mer_lightning.model.checkpoint import Trained, write_network
+from mer_lightning.model.decisions import write_decisions
 from mer_lightning.model.losses import UncertaintyWeighting
 from mer_lightning.model.module import SCORE, EmotionModule
 from mer_lightning.pnao.callback import PNAO, MaskRule
@@ -29,7 +30,7 @@ from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training.calibrate import fit_fusion
 from mer_lightning.training.fit import Progress, fit
 from mer_lightning.training.news import Listener
-from mer_lightning.training.outcome import predict_part, read_predictions, read_record, write_predictions
+from mer_lightning.training.outcome import predict_part, read_part, read_record
 from mer_lightning.training.ranks import rank
 from mer_lightning.training.revision import revise_labels
 
@@ -57,7 +58,8 @@ def train_round(
         L.seed_everything(seed, verbose=False)
     data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed)
     if number and config.revision.rounds:
-        revise_labels(data, read_predictions(run.round(fold, number - 1), "test"), number, config.revision)
+        before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
+        revise_labels(data, before, number, config.revision)
         module = new_module(config, corpus)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
@@ -113,7 +115,7 @@ class FoldRounds(PNAO):
         write_network(files.network, Trained(network, data.standardisation))
         parts = {"held_out": data.held_out_rows, "stopping": data.stopping_rows, "test": data.test_rows}
         for part, rows in parts.items():
-            write_predictions(files.predictions(part), predict_part(network, data, rows))
+            write_decisions(files.decisions(part), predict_part(network, data, rows))
 
 
 def new_module(config: Config, corpus: Corpus) -> EmotionModule:

@@ -12,7 +12,8 @@ from mer_lightning.export.formats import OUTPUTS, Arrays
 from mer_lightning.model.base import Architecture
 from mer_lightning.model.build import build
 from mer_lightning.model.checkpoint import Trained
-from mer_lightning.results.predictor import Member, Predictor
+from mer_lightning.model.decisions import EnsembleWeights
+from mer_lightning.results.predictor import Predictor
 
 LEVELS, SHARED = {"low": 6, "high": 5}, {"face": 4}
 
@@ -57,18 +58,16 @@ SYSTEMS: dict[str, tuple[Architecture, ...]] = {
 
 
 def made(*architectures: Architecture, ensemble: str = "posterior", seed: int = 0) -> Predictor:
-    """A predictor with random weights, statistics and shares."""
+    """A predictor with random weights, statistics and weights."""
     torch.manual_seed(seed)
-    shares = torch.rand(2, len(architectures))
-    shares = shares / shares.sum(dim=1, keepdim=True)
+    weights = EnsembleWeights(*torch.rand(2, len(architectures)))
     members = []
-    for i, a in enumerate(architectures):
+    for a in architectures:
         sets = a.levels | a.shared
         mean = {name: 5 * torch.randn(d) for name, d in sets.items()}
         deviation = {name: 0.1 + 4 * torch.rand(d) for name, d in sets.items()}
-        trained = Trained(build(a).eval(), Standardisation(mean, deviation))
-        members.append(Member(trained, float(shares[0, i]), float(shares[1, i])))
-    return Predictor(("angry", "happy", "sad"), tuple(members), ensemble)
+        members.append(Trained(build(a).eval(), Standardisation(mean, deviation)))
+    return Predictor(("angry", "happy", "sad"), tuple(members), weights, ensemble)
 
 
 def features_for(predictor: Predictor, rows: int, seed: int = 1) -> dict[str, np.ndarray]:

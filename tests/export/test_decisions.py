@@ -45,7 +45,7 @@ def test_a_torch_file_decides_as_the_predictor(exported: tuple[Predictor, Path])
     description = json.loads(files["description.json"])
     assert description["classes"] == ["angry", "happy", "sad"]
     assert description["features"] == predictor.features
-    assert description["branches"] == list(predictor.voices)
+    assert description["branches"] == list(predictor.branch_names)
     assert description["ensemble"] == "logit"
     assert description["origin"] == {"experiment": "final"}
     moved = module.to("meta")  # nothing stays behind on the CPU
@@ -106,7 +106,7 @@ def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path) -> None:
     assert metadata["program"] == "mer_lightning"
     assert json.loads(metadata["classes"]) == ["angry", "happy", "sad"]
     assert json.loads(metadata["features"]) == predictor.features
-    assert json.loads(metadata["branches"]) == list(predictor.voices)
+    assert json.loads(metadata["branches"]) == list(predictor.branch_names)
     assert metadata["ensemble"] == "logit"
     assert json.loads(metadata["origin"]) == {"data": "ravdess", "fold": None}
     assert json.loads(metadata["extractors"]) == {"linear": {"layer": 18}}
@@ -124,13 +124,13 @@ def assert_no_paths(content: bytes) -> None:
 def test_the_predictor_is_left_as_it_is() -> None:
     predictor = made(*SYSTEMS["entropy"])
     Exported(predictor)
-    assert all(p.requires_grad for p in predictor.members[0].trained.network.parameters())
+    assert all(p.requires_grad for p in predictor.members[0].network.parameters())
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_branches_that_are_nearly_certain_are_no_obstacle(kind: str, tmp_path: Path) -> None:
     sure = made(*SYSTEMS["entropy"])
     for member in sure.members:
-        for name, parameter in member.trained.network.named_parameters():
+        for name, parameter in member.network.named_parameters():
             parameter.data *= 30 if name.endswith("decoder.emotion.weight") else 1
     assert export(sure, {}, tmp_path / "model", kind).difference < 1e-5

@@ -33,7 +33,7 @@ def test_the_sample_has_the_scale_of_the_training_data_and_missing_rows() -> Non
     assert missing.sum() == 250
     assert np.isfinite(x[~missing]).all()
     assert np.isfinite(x[0]).all()  # a batch of one is not one of missing features
-    statistics = predictor.members[-1].trained.standardisation
+    statistics = predictor.members[-1].standardisation
     np.testing.assert_allclose(x[~missing].mean(axis=0), statistics.mean["high"], atol=0.3)
     np.testing.assert_allclose(x[~missing].std(axis=0), statistics.deviation["high"], rtol=0.1)
 
@@ -70,7 +70,7 @@ def test_a_difference_is_found(output: str, error: float, rows: int | None, tmp_
 
 def test_a_model_of_nan_is_not_written(tmp_path: Path) -> None:
     predictor = made(*SYSTEMS["entropy"])
-    for parameter in predictor.members[1].trained.network.parameters():
+    for parameter in predictor.members[1].network.parameters():
         parameter.data[:] = torch.nan
     run = partial(outputs_of, predictor)
     with pytest.raises(UserError, match="the model is damaged"):

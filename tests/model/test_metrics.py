@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import f1_score, mean_squared_error
 
 from mer_lightning.files.recorded import Scores
-from mer_lightning.model.metrics import MER_VARIANCE, EmotionMetrics, in_units, score, selection
+from mer_lightning.model.metrics import MER_VARIANCE, EmotionMetrics, in_units, score, selection, weighted_f1
 
 NAN = float("nan")
 
@@ -31,6 +31,16 @@ def test_scores_agree_with_scikit_learn_over_batches() -> None:
     assert result["dis"].item() == pytest.approx(dis)
     assert result["dim"].item() == pytest.approx(dim)
     assert result["com"].item() == pytest.approx(dis - 0.25 * dim)
+
+
+def test_many_confusions_at_once_give_each_ones_weighted_f1() -> None:
+    truth, predicted = torch.randint(0, 4, (2, 6, 30))
+    counts = torch.stack(
+        [torch.bincount(4 * t + p, minlength=16) for t, p in zip(truth, predicted, strict=True)]
+    )
+    found = weighted_f1(counts.view(2, 3, 4, 4)).flatten()
+    expected = [f1_score(t, p, average="weighted") for t, p in zip(truth, predicted, strict=True)]
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_without_valence_there_is_no_dim_and_no_com() -> None:

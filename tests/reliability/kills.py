@@ -94,6 +94,7 @@ def contents(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"results.json": timeless(json.loads(run.results.read_text()))}
     for path in [
         run.predictions,
+        run.decisions,
         run.folds,
         *sorted(run.model.iterdir()),
         *sorted(folder.glob("fold_*/*/*.safetensors")),

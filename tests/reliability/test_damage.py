@@ -77,7 +77,7 @@ def test_predictions(trained: tuple[Config, Path], tmp_path: Path, key: str, ten
     config, pristine = trained
     run = RunDirectory(shutil.copytree(pristine, tmp_path / "run"))
     run.results.unlink()
-    path = run.round(0, 0).predictions("held_out")
+    path = run.round(0, 0).decisions("held_out")
     tensors = load_file(path)
     size = len(tensors["rows"])
     save_file(tensors | {key: tensor.repeat(2)[:size] if key == "rows" else tensor}, path)

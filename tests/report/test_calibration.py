@@ -44,5 +44,7 @@ def test_a_run_has_the_fused_posterior_and_its_branches(finished: list[FinishedR
     found = run_reliability(run)
     assert list(found) == ["fused", "low", "high"]
     rows = run.fold >= 0
-    assert found["fused"].ece == pytest.approx(plain_ece(run.posterior[rows], run.emotion[rows], 10))
+    assert found["fused"].ece == pytest.approx(
+        plain_ece(run.decision.posterior.double().numpy()[rows], run.emotion[rows], 10)
+    )
     assert all(r.counts.sum() == rows.sum() for r in found.values())

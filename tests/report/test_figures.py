@@ -44,7 +44,7 @@ def drawn() -> dict[str, Figure]:
         "pair": figures.confusion_pair_figure(confusion("enf"), confusion("baseline")),
         "rounds": figures.rounds_figure(curves()),
         "weights": figures.weights_figure({r: RNG.normal(0, 0.1, 999).astype(np.float32) for r in (0, 4, 9)}),
-        "trust": figures.trust_figure(weights, LONG, BRANCHES),
+        "fusion weights": figures.fusion_weights_figure(weights, LONG, BRANCHES),
         "pareto": figures.pareto_figure(paths, "Com", "test1"),
         "one point": figures.pareto_figure([figures.Path2D("enf", 0, np.ones(1), np.ones(1))], "Dis", "x"),
         "calibration": figures.reliability_figure(calibration),

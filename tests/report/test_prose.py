@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mer_lightning.report.pairs import Comparison, Size
+from mer_lightning.report.pairs import Comparison, SizeStep
 from mer_lightning.report.prose import pair_cautions, size_answer, verdict_sentence
 from mer_lightning.report.statistics import Difference, Estimate
 
@@ -46,9 +46,9 @@ def test_what_an_empty_interval_rules_out() -> None:
 
 def test_the_smallest_size_is_one_whose_loss_is_ruled_out() -> None:
     steps = [
-        Size(1, 0.8, Difference(0.0, -0.005, 0.005, 0.5)),
-        Size(2, 0.6, Difference(0.0, -0.009, 0.009, 0.5)),
-        Size(3, 0.4, Difference(0.01, -0.02, 0.04, 0.3)),
+        SizeStep(1, 0.8, Difference(0.0, -0.005, 0.005, 0.5)),
+        SizeStep(2, 0.6, Difference(0.0, -0.009, 0.009, 0.5)),
+        SizeStep(3, 0.4, Difference(0.01, -0.02, 0.04, 0.3)),
     ]
     answer = size_answer("pnao", steps, "test1", "com")
     assert answer.verdict == "60.0%"

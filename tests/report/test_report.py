@@ -15,8 +15,16 @@ from mer_lightning.report import table
 from mer_lightning.report.report import write_report, write_run_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
-FIGURES = {"differences", "fig2_confusion", "fig3_rounds", "fig4_weights", "pareto", "calibration", "trust"}
-RUN_FIGURES = {"confusion", "fig3_rounds", "fig4_weights", "pareto", "calibration", "trust"}
+FIGURES = {
+    "differences",
+    "fig2_confusion",
+    "fig3_rounds",
+    "fig4_weights",
+    "pareto",
+    "calibration",
+    "fusion_weights",
+}
+RUN_FIGURES = {"confusion", "fig3_rounds", "fig4_weights", "pareto", "calibration", "fusion_weights"}
 
 
 class Page(HTMLParser):
@@ -140,7 +148,7 @@ def test_names_are_escaped(few: Path) -> None:
 
 
 def test_a_runs_own_page(reported: Path) -> None:
-    alone = {"confusion", "calibration", "trust"}
+    alone = {"confusion", "calibration", "fusion_weights"}
     for name, figures in (("pnao_0", RUN_FIGURES), ("enf_0", alone), ("baseline_0", alone)):
         run = RunDirectory(reported / name)
         assert {p.stem for p in run.figures.iterdir()} == figures
@@ -160,7 +168,7 @@ def test_gone_rounds_cost_figures_not_the_report(runs: Path) -> None:
     for fold in runs.glob("pnao_*/fold_*"):
         shutil.rmtree(fold)
     (found,) = write_report(runs)
-    assert FIGURES - {p.name for p in found.pictures} == {"fig4_weights", "calibration"}
+    assert FIGURES - {p.name for p in found.pictures} == {"fig4_weights"}
     assert any("figure is left out" in caution for caution in found.cautions)
     assert any("How small pnao can get is not known" in caution for caution in found.cautions)
 

@@ -1,18 +1,24 @@
 """Runs read as they were written, ordered into systems; broken ones named."""
 
+import csv
+import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.report.evidence import at_round, weight_values
+from mer_lightning.report.calibration import run_reliability
 from mer_lightning.report.pairs import clusters, comparisons, run_sums, sizes
-from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, find_runs, read_run
+from mer_lightning.report.pictures import weight_values
+from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, at_round, find_runs, read_run
 from mer_lightning.report.statistics import scores
 from mer_lightning.report.systems import data_sets
 
@@ -30,8 +36,7 @@ def test_the_predictions_of_every_round_give_its_reported_scores(finished: list[
             for part, reported in ((TRAIN_VAL, entry.validation), ("test", entry.test["test"])):
                 assert recomputed(there, part) == pytest.approx(list(vars(reported).values()))
         best = at_round(run, run.results.best_round)
-        np.testing.assert_allclose(best.posterior, run.posterior, atol=1e-5)
-        np.testing.assert_allclose(best.weights, run.weights, atol=1e-5)
+        assert all(map(torch.equal, best.decision, run.decision))
 
 
 def test_runs_become_systems_in_the_papers_order(finished: list[FinishedRun]) -> None:
@@ -146,6 +151,59 @@ def test_a_broken_file_is_named(trained_runs: Path, tmp_path: Path, name: str, c
         path.write_text(content)
     with pytest.raises(UserError, match=rf"{name}: (broken|cannot be read)"):
         read_run(path.parent)
+
+
+def test_the_digits_of_predictions_csv_are_no_source_of_statistics(
+    finished: list[FinishedRun], trained_runs: Path, tmp_path: Path
+) -> None:
+    runs = shutil.copytree(trained_runs, tmp_path / "runs")
+    for path in runs.glob("*/predictions.csv"):
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+        for row in rows:
+            guessed = {k: "0.5" for k in row if k.startswith(("posterior_", "weight_", "predicted_valence"))}
+            row |= guessed | {"predicted_emotion": "sad"}
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    (before,), (after,) = data_sets(finished), data_sets(find_runs(runs))
+    assert comparisons(after) == comparisons(before)
+    pnao = [data.system("pnao") for data in (before, after)]
+    assert sizes(pnao[0], "test", "com") == sizes(pnao[1], "test", "com")  # type: ignore[arg-type]
+    for one, other in zip(*([s.runs[0] for s in data.systems] for data in (before, after)), strict=True):
+        assert run_reliability(one)["fused"].ece == run_reliability(other)["fused"].ece
+
+
+def cut_short(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def gone(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    path.unlink()
+
+
+def another_order(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file({name: tensor.flip(0).contiguous() for name, tensor in tensors.items()}, path)
+
+
+def fewer(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file({name: tensor[:-1].contiguous() for name, tensor in tensors.items()}, path)
+
+
+def one_branch(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    mine = {n: t[:, :1].contiguous() for n, t in tensors.items() if n.startswith(("branch", "weights"))}
+    save_file(tensors | mine, path)
+
+
+@pytest.mark.parametrize("damage", [cut_short, gone, another_order, fewer, one_branch])
+def test_damaged_decisions_are_named_in_one_line(
+    trained_runs: Path, tmp_path: Path, damage: Callable[[Path, dict[str, torch.Tensor]], None]
+) -> None:
+    path = shutil.copytree(trained_runs / "enf_0", tmp_path / "run") / "decisions.safetensors"
+    damage(path, load_file(path))
+    with pytest.raises(UserError, match=r"decisions\.safetensors: cannot be read.*; delete results") as found:
+        read_run(path.parent)
+    assert "\n" not in str(found.value)
 
 
 def test_gone_rounds_are_named(trained_runs: Path, tmp_path: Path) -> None:

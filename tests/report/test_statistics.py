@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from mer_lightning.model.metrics import score
+from mer_lightning.model.metrics import score, weighted_f1
 from mer_lightning.report.statistics import (
     Paired,
     Sums,
@@ -17,7 +17,6 @@ from mer_lightning.report.statistics import (
     resamples,
     scores,
     verdict,
-    weighted_f1,
 )
 
 Ints = NDArray[np.int64]
@@ -98,8 +97,8 @@ def test_scores_equal_those_of_the_metrics_module() -> None:
 
 
 def test_an_absent_class_and_no_labels_at_all() -> None:
-    assert weighted_f1(np.diag([3.0, 0.0, 2.0])) == 1
-    assert np.isnan(weighted_f1(np.zeros((3, 3))))
+    assert weighted_f1(torch.tensor([3.0, 0.0, 2.0]).diag()) == 1
+    assert weighted_f1(torch.zeros(3, 3)).isnan()
 
 
 def test_the_difference_is_the_difference_of_means_over_seeds_and_is_seeded() -> None:

@@ -19,7 +19,7 @@ from mer_lightning.model.checkpoint import Trained, write_network
 from mer_lightning.results.description import (
     FILE,
     Description,
-    Share,
+    Member,
     check_extractors,
     needed_features,
     read_description,
@@ -35,14 +35,14 @@ def write_model(folder: Path, *architectures: Architecture) -> Description:
     """A model of untrained networks, one per fold."""
     torch.manual_seed(0)
     folder.mkdir(exist_ok=True)
-    shares = tuple(Share(f"fold_{f}", f, 0.5, 0.5) for f in range(len(architectures)))
-    for share, a in zip(shares, architectures, strict=True):
+    members = tuple(Member(f"fold_{f}", f, 0.5, 0.5) for f in range(len(architectures)))
+    for member, a in zip(members, architectures, strict=True):
         sets = a.levels | a.shared
         statistics = Standardisation(
             {name: torch.randn(d) for name, d in sets.items()},
             {name: 1 + torch.rand(d) for name, d in sets.items()},
         )
-        write_network(folder / share.file, Trained(build(a).eval(), statistics))
+        write_network(folder / member.file, Trained(build(a).eval(), statistics))
     features = needed_features(architectures)
     classes = ("angry", "happy", "sad")
     description = Description(
@@ -51,7 +51,7 @@ def write_model(folder: Path, *architectures: Architecture) -> Description:
         ensemble="posterior",
         features=features,
         extractors={name: MADE.get(name, {}) for name in features},
-        networks=shares,
+        networks=members,
         origin={},
     )
     (folder / FILE).write_text(as_json(description))
@@ -83,7 +83,7 @@ def test_a_description_reads_back(model: Path) -> None:
 
 def test_one_fold_needs_its_own_features_alone(model: Path) -> None:
     assert load(model, fold=1).extractors == MADE | {"high": {}}
-    assert [m.posterior_share for m in load(model, fold=1).members] == [1]
+    assert len(load(model, fold=1).members) == 1
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_changed_description_is_noticed(model: Path) -> None:
 def test_a_missing_row_counts_as_the_mean_of_the_training_data(model: Path) -> None:
     predictor = load(model, fold=0)
     features = features_for(predictor)
-    mean = predictor.members[0].trained.standardisation.mean["face"].numpy()
+    mean = predictor.members[0].standardisation.mean["face"].numpy()
     absent, average = (features | {"face": features["face"].copy()} for _ in range(2))
     absent["face"][[2, 5]] = np.nan
     average["face"][[2, 5]] = mean

@@ -22,13 +22,13 @@ class Sure:
     """Stands in for a model of one branch."""
 
     classes = ("<script>", "sad")
-    voices = ("loud",)
+    branch_names = ("loud",)
     features = {"loud": 2, "look": 3}  # noqa: RUF012
     has_valence = True
 
     def predict(self, features: dict[str, np.ndarray]) -> Any:
         self.given = features
-        from mer_lightning.results.predictor import Prediction
+        from mer_lightning.results.prediction import Prediction
 
         one = np.ones(1, np.float32)
         return Prediction(["sad"], np.array([[0.25, 0.75]], np.float32), 0.5 * one, one[:, None])

@@ -94,14 +94,14 @@ def test_the_same_seed_gives_the_same_results_and_another_does_not(small: Small,
 def test_nested_protocol_stops_on_another_fold(small: Small, tmp_path: Path) -> None:
     config = small("+experiment=enf", "protocol=nested", "data.folds=3")
     run = trained(config, tmp_path / "run")
-    from mer_lightning.training.outcome import read_predictions
+    from mer_lightning.training.outcome import read_part
 
     for fold in range(3):
         folder = run.round(fold, 0)
-        held_out = set(read_predictions(folder, "held_out").rows.tolist())
-        stopping = set(read_predictions(folder, "stopping").rows.tolist())
+        held_out = set(read_part(folder, "held_out", 60).rows.tolist())
+        stopping = set(read_part(folder, "stopping", 60).rows.tolist())
         assert not held_out & stopping
-        following = set(read_predictions(run.round((fold + 1) % 3, 0), "held_out").rows.tolist())
+        following = set(read_part(run.round((fold + 1) % 3, 0), "held_out", 60).rows.tolist())
         assert stopping == following
 
 

@@ -13,13 +13,15 @@ from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model.base import Architecture, count_parameters
+from mer_lightning.model.base import Architecture, Decision, count_parameters
 from mer_lightning.model.build import build
+from mer_lightning.model.decisions import EnsembleWeights, RowDecisions, ensemble_decision
 from mer_lightning.model.losses import emotion_loss
-from mer_lightning.results.decisions import Decided, Fused, Shares, mixed
+from mer_lightning.report.calibration import run_reliability
+from mer_lightning.report.runs import read_run
 from mer_lightning.tasks import fit, import_store
-from mer_lightning.tasks.combine import fit_shares, on_simplex
-from mer_lightning.training.revision import surest
+from mer_lightning.tasks.combine import fit_weights, on_simplex
+from mer_lightning.training.revision import most_confident
 from tests.conftest import SMALL, composed
 from tests.tasks.helpers import table
 
@@ -41,7 +43,7 @@ def check_predictor_gives_the_test_rows(run: RunDirectory, folder: Path) -> None
         if row["split"] == "test":
             posterior = [float(row[f"posterior_{c}"]) for c in predictor.classes]
             np.testing.assert_allclose(posterior, prediction.posterior[i], atol=1e-5)
-            weights = [float(row[f"weight_{v}"]) for v in predictor.voices]
+            weights = [float(row[f"weight_{v}"]) for v in predictor.branch_names]
             np.testing.assert_allclose(weights, prediction.weights[i], atol=1e-5)
             assert float(row["predicted_valence"]) == pytest.approx(float(prediction.valence[i]), abs=1e-4)
 
@@ -58,6 +60,7 @@ def test_ustc_qw_is_the_mean_of_one_network_per_level(small: Small, folder: Path
     results = run.read_results()
     sizes = [p.read_results().rounds[0].parameters for p in parts]
     assert results.rounds[0].parameters == sum(sizes)
+    assert list(run_reliability(read_run(run.path))) == ["fused"]  # no branch is in all systems
     check_predictor_gives_the_test_rows(run, folder)
 
 
@@ -74,6 +77,7 @@ def test_final_takes_finished_runs_and_fits_its_weights(small: Small, folder: Pa
     assert own.rounds[0].parameters_ratio == pytest.approx(left / full, abs=1e-4)
     assert run.folds.read_bytes() == runs[0].folds.read_bytes()
     check_predictor_gives_the_test_rows(run, folder)
+    assert list(run_reliability(read_run(run.path))) == ["fused", "low", "high"]  # in both systems
     beside = trained(small("+experiment=final"), tmp_path / "beside")  # as a sweep lays them out
     assert not beside.members.exists()
     assert beside.read_results().validation == run.read_results().validation
@@ -96,7 +100,7 @@ def test_ustc_qw_takes_its_levels_from_a_store(small: Small, tmp_path: Path) -> 
     import_store.run(copy, RunDirectory(tmp_path / "none"))
     overrides = ("data=store", f"data.root={store}", "data.folds=2", *SMALL, "pnao.rounds=0")
     run = trained(composed(*overrides, "+experiment=ustc_qw"), tmp_path / "run")
-    assert load(run.path).voices == ("low", "high")
+    assert load(run.path).branch_names == ("low", "high")
     assert load(run.path).extractors == {"low": {}} | made
 
 
@@ -109,27 +113,26 @@ def test_fitted_weights_find_the_minimum_on_the_simplex() -> None:
 
 
 @pytest.mark.parametrize("ensemble", ["posterior", "logit"])
-def test_shares_are_fitted_for_the_way_they_are_used(small: Small, folder: Path, ensemble: str) -> None:
+def test_weights_are_fitted_for_the_way_they_are_used(small: Small, folder: Path, ensemble: str) -> None:
     config = small("+experiment=final", f"ensemble={ensemble}")
     corpus = read_corpus(config.data)
-    rows = torch.from_numpy(np.flatnonzero(corpus.emotions >= 0))
+    emotions, n = torch.from_numpy(corpus.emotions), len(corpus.utterances)
     torch.manual_seed(0)
 
-    def system(sharpness: float) -> Decided:
-        logits = torch.randn(len(rows), 3)
-        logits[torch.arange(len(rows)), torch.from_numpy(corpus.emotions)[rows]] += 0.7
-        posterior = (sharpness * logits).softmax(dim=1)
-        part = Fused(rows, posterior, torch.zeros(len(rows)), torch.ones(len(rows), 1))
-        return Decided(("one",), [part], part)
+    def system(sharpness: float) -> list[RowDecisions]:
+        logits = sharpness * (torch.randn(n, 3) + 0.7 * torch.eye(3)[emotions])
+        log_posterior, one = logits.log_softmax(dim=1), torch.ones(n, 1)
+        decision = Decision(log_posterior, torch.zeros(n), one, log_posterior[:, None], 0 * one)
+        return 2 * [RowDecisions(torch.arange(n), decision)]  # one fold, and the test sets
 
     systems = [system(0.5), system(3.0)]
 
     def loss(first: float) -> float:
-        shares = Shares(torch.tensor([first, 1 - first]).float(), torch.tensor([0.5, 0.5]))
-        found = mixed([s.test for s in systems], shares, [("a",), ("b",)], ensemble)
-        return float(emotion_loss(found.posterior.log(), torch.from_numpy(corpus.emotions)[rows]))
+        weights = EnsembleWeights(torch.tensor([first, 1 - first]).float(), torch.ones(2))
+        found = ensemble_decision([test.decision for _, test in systems], weights, ensemble)
+        return float(emotion_loss(found.log_posterior, emotions))
 
-    fitted = float(fit_shares(systems, corpus, config, leave_out=None).posterior[0])
+    fitted = float(fit_weights(systems, corpus, config, leave_out=1).posterior[0])
     best = min(np.linspace(0, 1, 201), key=loss)
     assert fitted == pytest.approx(best, abs=0.01)
     assert 0.05 < fitted < 0.95
@@ -137,7 +140,7 @@ def test_shares_are_fitted_for_the_way_they_are_used(small: Small, folder: Path,
 
 def test_transformer_trains_and_predicts(small: Small, folder: Path, tmp_path: Path) -> None:
     run = trained(small("+experiment=transformer", "pnao.rounds=0"), tmp_path / "run")
-    assert load(run.path).voices == ("low", "high", "face")
+    assert load(run.path).branch_names == ("low", "high", "face")
     check_predictor_gives_the_test_rows(run, folder)
 
 
@@ -186,7 +189,7 @@ def _hide(line: str) -> str:
     return ",".join([cells[0], "", "", *cells[3:]]) if cells[3] == "test" else line
 
 
-def test_the_surest_are_chosen() -> None:
+def test_the_most_confident_are_chosen() -> None:
     log_posterior = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]).log()
-    assert surest(log_posterior, 0.5).tolist() == [1, 2]
-    assert surest(log_posterior, 0.0).tolist() == []
+    assert most_confident(log_posterior, 0.5).tolist() == [1, 2]
+    assert most_confident(log_posterior, 0.0).tolist() == []

@@ -38,11 +38,11 @@ def test_affine_labels_give_the_same_model(tmp_path: Path, factor: float, offset
     ours, theirs = load(a.path).predict(features), load(b.path).predict(features)
     np.testing.assert_allclose(theirs.posterior, ours.posterior, atol=1e-3)
     np.testing.assert_allclose((theirs.valence - offset) / factor, ours.valence, atol=1e-3)
-    for mine, others in zip(a.read_results()["rounds"], b.read_results()["rounds"], strict=True):
-        assert others["parameters"] == mine["parameters"]
-        assert others["selection"] == pytest.approx(mine["selection"], abs=1e-3)
-        assert others["validation"]["dis"] == pytest.approx(mine["validation"]["dis"], abs=1e-9)
-        assert others["validation"]["dim"] == pytest.approx(factor**2 * mine["validation"]["dim"], rel=1e-3)
+    for mine, others in zip(a.read_results().rounds, b.read_results().rounds, strict=True):
+        assert others.parameters == mine.parameters
+        assert others.selection == pytest.approx(mine.selection, abs=1e-3)
+        assert others.validation.dis == pytest.approx(mine.validation.dis, abs=1e-9)
+        assert others.validation.dim == pytest.approx(factor**2 * mine.validation.dim, rel=1e-3)
 
 
 def test_unknown_and_constant_valences_have_a_scale_too() -> None:

@@ -6,7 +6,7 @@ from mer_lightning.report.figures.differences import Line, differences_figure
 from mer_lightning.report.figures.pareto import Path2D, front, pareto_figure
 from mer_lightning.report.figures.rounds import Curve, rounds_figure
 from mer_lightning.report.figures.style import png
-from mer_lightning.report.figures.weights import NEAR_ZERO, trust_figure, weights_figure
+from mer_lightning.report.figures.weights import NEAR_ZERO, fusion_weights_figure, weights_figure
 
 __all__ = [
     "NEAR_ZERO",
@@ -18,10 +18,10 @@ __all__ = [
     "confusion_pair_figure",
     "differences_figure",
     "front",
+    "fusion_weights_figure",
     "pareto_figure",
     "png",
     "reliability_figure",
     "rounds_figure",
-    "trust_figure",
     "weights_figure",
 ]

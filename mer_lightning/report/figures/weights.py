@@ -1,4 +1,4 @@
-"""Fig. 4, the distribution of weights over the rounds; and which branch the fusion trusts."""
+"""Fig. 4, the distribution of weights over the rounds; and the fusion's weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -62,18 +62,18 @@ def weights_figure(rounds: Mapping[int, Floats32]) -> Figure:
 
 
 @styled
-def trust_figure(weights: Floats, classes: Sequence[str], levels: Sequence[str]) -> Figure:
+def fusion_weights_figure(weights: Floats, classes: Sequence[str], branches: Sequence[str]) -> Figure:
     """Mean fusion weight (C, M) of each branch by true emotion, coloured by its distance from uniform."""
-    even = 1 / len(levels)
+    even = 1 / len(branches)
     away = 100 * (weights - even)
     limit = max(float(np.nanmax(np.abs(away))), 1.0)
-    made, (axes,) = figure(3.2 + 1.25 * len(levels), 2.0 + 0.42 * len(classes))
+    made, (axes,) = figure(3.2 + 1.25 * len(branches), 2.0 + 0.42 * len(classes))
     image = axes.imshow(away, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(away):
         ink = "white" if abs(value) > 0.6 * limit else "black"
         text = "-" if np.isnan(value) else f"{100 * weights[i, j]:.1f}"
         axes.text(j, i, text, ha="center", va="center", fontsize=9.5, color=ink)
-    axes.set_xticks(range(len(levels)), [_wrapped(name) for name in levels])
+    axes.set_xticks(range(len(branches)), [_wrapped(name) for name in branches])
     axes.set_yticks(range(len(classes)), list(classes))
     axes.set_ylabel("true emotion")
     axes.set_title("mean fusion weight (%)", loc="left")
