@@ -9,7 +9,7 @@ from mer_lightning.report.figures.style import BLUE, INK, figure, styled, tidy
 
 
 class Line(NamedTuple):
-    """A difference and its 95 % interval."""
+    """A difference and its interval."""
 
     label: str
     value: float
