@@ -1,12 +1,14 @@
 """Finished runs in order: data sets, the systems compared on each, and the seeds of each system."""
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from mer_lightning.config.schema import register
@@ -176,7 +178,8 @@ def own_settings(experiment: str) -> Settings:
 
     register()
     files = {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    running = GlobalHydra.instance().is_initialized()  # from the command line: it has the folder already
+    with nullcontext() if running else initialize_config_dir(str(conf_folder()), version_base="1.3"):
         composed = compose("config", [f"+experiment={experiment}"] if experiment in files else [])
     return flat(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
 
