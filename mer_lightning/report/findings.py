@@ -24,6 +24,7 @@ class Findings:
     costs: list[Cost]
     power: list[Reach]
     answers: list[prose.Answer]
+    remarks: list[str]  # on all answers: how they are corrected, what they could have shown
     cautions: list[str]
     pictures: list[Picture]
 
@@ -34,14 +35,16 @@ def findings(data: DataSet) -> Findings:
     family = corrected([*comparisons(data), *spent])
     compared = [test for test in family if not isinstance(test, Cost)]
     spent = [test for test in family if isinstance(test, Cost)]
+    power = reach(data, compared)
     pictures, missing = data_set_pictures(data, compared)
     return Findings(
         data=data,
         rows=table.rows(data),
         compared=compared,
         costs=spent,
-        power=reach(data, compared),
+        power=power,
         answers=prose.answers(data, compared, spent),
+        remarks=prose.remarks(compared, power),
         cautions=prose.cautions(data, compared) + gone + missing,
         pictures=pictures,
     )

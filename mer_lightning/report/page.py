@@ -32,8 +32,6 @@ def environment() -> Environment:
         "header": table.header,
         "cells": table.cells,
         "measures": lambda f: measures(f.data.has_valence),
-        "power": lambda f: prose.power_sentence(f.power, f.data.headline[1]),
-        "family": prose.family_sentence,
         "signed": prose.signed,
         "score": score,
         "part_scores": part_scores,

@@ -80,6 +80,12 @@ def cost_sentence(c: Cost) -> str:
     )
 
 
+def remarks(compared: Sequence[Comparison], power: Sequence[Reach]) -> list[str]:
+    """How the tests are corrected, and what difference could be seen."""
+    found = [family_sentence(compared)] if compared else []
+    return found + ([power_sentence(power, compared[0].measure)] if power else [])
+
+
 def family_sentence(compared: Sequence[Comparison]) -> str:
     """How many tests were corrected together, and how."""
     return (

@@ -7,7 +7,7 @@ from pathlib import Path
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import new_folder, write_text
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.report import prose, table
+from mer_lightning.report import table
 from mer_lightning.report.findings import Findings, findings, statistics_json
 from mer_lightning.report.gallery import run_pictures
 from mer_lightning.report.page import report_page, run_page
@@ -62,13 +62,9 @@ def write_files(folder: Path, found: Sequence[Findings]) -> None:
 
 
 def markdown(f: Findings) -> str:
-    """A data set's table, answers, power and cautions."""
+    """A data set's table, answers, remarks and cautions."""
     answers = [f"- **{a.question}** {a.verdict}: {a.sentence}" for a in f.answers]
-    if f.compared:
-        answers.append(f"- {prose.family_sentence(f.compared)}")
-    if f.power:
-        answers.append(f"- {prose.power_sentence(f.power, f.data.headline[1])}")
-    notes = [f"- note: {caution}" for caution in f.cautions]
+    notes = [f"- note: {note}" for note in (*f.remarks, *f.cautions)]
     return table.markdown(f.data) + "\n" + "\n".join([*answers, *notes]) + "\n"
 
 
