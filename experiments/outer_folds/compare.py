@@ -14,9 +14,9 @@ import torch
 from mer_lightning.errors import UserError
 from mer_lightning.model.decisions import RowDecisions, concatenated
 from mer_lightning.report.pairs import PAIRS, paired_sums
-from mer_lightning.report.prose import interval
+from mer_lightning.report.prose import signed
 from mer_lightning.report.runs import FinishedRun, find_runs
-from mer_lightning.report.statistics import over_seeds, paired_bootstrap, verdict
+from mer_lightning.report.statistics import Difference, holm, over_seeds, paired_differences, verdict
 from mer_lightning.report.table import cell
 
 OUTER = "outer folds"  # the part that all tests together make
@@ -67,18 +67,26 @@ def table(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
 
 
 def differences(systems: dict[str, dict[int, list[FinishedRun]]]) -> list[str]:
-    """The paired bootstrap of Dis over all utterances, drawn by speaker, for the pairs that there are."""
-    lines = []
+    """The differences in Dis over all utterances, with intervals over seeds and speakers, as one family."""
+    found: dict[str, tuple[Difference, str]] = {}
     for first, second in PAIRS:
         seeds = sorted(systems.get(first, {}).keys() & systems.get(second, {}).keys())
         if seeds:
             pairs = [(merged(systems[first][s]), merged(systems[second][s])) for s in seeds]
             sums, unit = paired_sums(pairs, OUTER)
-            d = paired_bootstrap(sums)["dis"]
-            if d is not None:
-                drawn = f"{sums.first.error.shape[1]} {unit}, {len(seeds)} seeds"
-                lines.append(f"- {first} - {second}: Dis {interval(d)}, {verdict(d.low, d.high)} ({drawn})")
-    return lines
+            if (d := paired_differences(sums)["dis"]) is not None:
+                found[f"{first} - {second}"] = d, unit
+    levels = holm([d.p() for d, _ in found.values()])
+    return [line(name, *pair, level) for (name, pair), level in zip(found.items(), levels, strict=True)]
+
+
+def line(name: str, d: Difference, unit: str, level: float) -> str:
+    """A difference with its interval and verdict."""
+    low, high = d.interval(level)
+    lacking = d.lacks(unit)
+    said = f"too few {lacking} to tell" if lacking else verdict(low, high)
+    of = f"{d.clusters} {unit}, {d.seeds} seeds"
+    return f"- {name}: Dis {signed(d.value)} [{signed(low)}, {signed(high)}], {said} ({of})"
 
 
 def merged(runs: Sequence[FinishedRun]) -> FinishedRun:

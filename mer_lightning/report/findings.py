@@ -7,10 +7,11 @@ from typing import Any
 from mer_lightning.errors import UserError
 from mer_lightning.report import prose, table
 from mer_lightning.report.gallery import data_set_pictures, main_system
-from mer_lightning.report.pairs import Comparison, SizeStep, comparisons, sizes
+from mer_lightning.report.pairs import Comparison, Cost, comparisons, corrected, costs
 from mer_lightning.report.pictures import Picture
-from mer_lightning.report.statistics import LEVEL, REPLICATES
-from mer_lightning.report.systems import DataSet
+from mer_lightning.report.power import Reach, reach
+from mer_lightning.report.statistics import ALPHA, POWER, Difference
+from mer_lightning.report.systems import DataSet, System
 
 
 @dataclass(frozen=True)
@@ -20,47 +21,47 @@ class Findings:
     data: DataSet
     rows: list[table.Row]
     compared: list[Comparison]
-    sizes: dict[str, list[SizeStep]]
+    costs: list[Cost]
+    power: list[Reach]
     answers: list[prose.Answer]
+    remarks: list[str]  # on all answers: how they are corrected, what they could have shown
     cautions: list[str]
     pictures: list[Picture]
 
 
 def findings(data: DataSet) -> Findings:
-    """Everything, from the runs of one data set."""
-    compared = comparisons(data)
-    shrunk, gone = system_sizes(data)
+    """Everything, from the runs of one data set. All tests together are one family."""
+    spent, gone = main_costs(data)
+    family = corrected([*comparisons(data), *spent])
+    compared = [test for test in family if not isinstance(test, Cost)]
+    spent = [test for test in family if isinstance(test, Cost)]
+    power = reach(data, compared)
     pictures, missing = data_set_pictures(data, compared)
     return Findings(
         data=data,
         rows=table.rows(data),
         compared=compared,
-        sizes=shrunk,
-        answers=prose.answers(data, compared, shrunk),
+        costs=spent,
+        power=power,
+        answers=prose.answers(data, compared, spent),
+        remarks=prose.remarks(compared, power),
         cautions=prose.cautions(data, compared) + gone + missing,
         pictures=pictures,
     )
 
 
-def system_sizes(data: DataSet) -> tuple[dict[str, list[SizeStep]], list[str]]:
-    """The main system's rounds against its round 0, if it has several and keeps their folders."""
+def main_costs(data: DataSet) -> tuple[list[Cost], list[str]]:
+    """What the main system's smaller networks cost, if the runs keep the folders of their rounds."""
     main = main_system(data)
-    if all(len(run.results.rounds) < 2 for run in main.runs):
-        return {}, []
     try:
-        return {main.label: sizes(main, *data.headline)}, []
+        return costs(data, main.experiment), []
     except UserError as error:
-        return {}, [f"How small {main.label} can get is not known. {error}"]
+        return [], [f"What {main.label} loses by its size is not known. {error}"]
 
 
 def statistics_json(found: Sequence[Findings]) -> dict[str, Any]:
     """The content of statistics.json."""
-    return {
-        "schema": 1,
-        "interval": LEVEL,
-        "replicates": REPLICATES,
-        "data_sets": [_data_set_json(f) for f in found],
-    }
+    return {"schema": 1, "interval": 1 - ALPHA, "data_sets": [_data_set_json(f) for f in found]}
 
 
 def _data_set_json(f: Findings) -> dict[str, Any]:
@@ -71,22 +72,27 @@ def _data_set_json(f: Findings) -> dict[str, Any]:
         "protocol": f.data.protocol,
         "n": f.data.data.n,
         "headline": {"part": part, "measure": measure},
-        "systems": [_system_json(f.data, row) for row in f.rows],
+        "settings": f.data.shared_changes,
+        "systems": [_system_json(*pair) for pair in zip(f.data.systems, f.rows, strict=True)],
+        "family": {"size": sum(t.p is not None for t in (*f.compared, *f.costs)), "method": "holm"},
         "pairs": [_pair_json(c) for c in f.compared],
-        "sizes": {label: [_size_json(step) for step in steps] for label, steps in f.sizes.items()},
+        "no_loss": [
+            _pair_json(c) | {"rounds": c.rounds, "parameters_ratio": c.parameters_ratio} for c in f.costs
+        ],
+        "power": [row._asdict() | {"power": POWER} for row in f.power],
         "answers": [vars(answer) for answer in f.answers],
         "cautions": f.cautions,
     }
 
 
-def _system_json(data: DataSet, row: table.Row) -> dict[str, Any]:
-    system = data.system(row.system)
-    runs = system.runs if system else ()
+def _system_json(system: System, row: table.Row) -> dict[str, Any]:
     return {
-        "system": row.system,
+        "system": system.label,
+        "experiment": system.experiment,
+        "changed": system.changed,
         "paper": row.published_name,
-        "seeds": [run.seed for run in runs],
-        "runs": [str(run.path) for run in runs],
+        "seeds": system.seeds,
+        "runs": [str(run.path) for run in system.runs],
         "scores": [
             {"part": part, "measure": measure} | (estimate._asdict() if estimate else {"mean": None})
             for (part, measure), estimate in row.scores.items()
@@ -96,25 +102,28 @@ def _system_json(data: DataSet, row: table.Row) -> dict[str, Any]:
 
 
 def _pair_json(c: Comparison) -> dict[str, Any]:
+    low, high = c.difference.interval(c.alpha) if c.difference else (None, None)
     return {
         "first": c.first,
         "second": c.second,
         "part": c.part,
         "seeds": c.seeds,
-        "drawn": {"unit": c.unit, "count": c.units},
-        "differences": {
-            measure: None if d is None else d._asdict() | {"verdict": c.verdict(measure)}
-            for measure, d in c.differences.items()
+        "unit": c.unit,
+        "differences": {measure: d and _difference_json(d) for measure, d in c.differences.items()},
+        "test": {
+            "measure": c.measure, "null": c.null, "p": c.p, "alpha": c.alpha, "low": low, "high": high,
+            "verdict": c.verdict,
         },
-        "over_seeds": {m: None if e is None else e._asdict() for m, e in c.by_seed.items()},
         "other_settings": c.other_settings,
-    }
+    }  # fmt: skip
 
 
-def _size_json(size: SizeStep) -> dict[str, Any]:
+def _difference_json(d: Difference) -> dict[str, Any]:
+    low, high = d.interval()
     return {
-        "round": size.round,
-        "parameters_ratio": size.parameters_ratio,
-        "difference": None if size.difference is None else size.difference._asdict(),
-        "no_loss": size.no_loss,
+        "value": d.value,
+        "low": low,
+        "high": high,
+        "clusters": d.clusters,
+        "variances": d.parts._asdict(),
     }

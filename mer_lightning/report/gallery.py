@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from mer_lightning.errors import UserError
-from mer_lightning.report.pairs import Comparison
+from mer_lightning.report.pairs import Comparison, matches
 from mer_lightning.report.pictures import (
     Picture,
     calibration,
@@ -40,8 +40,8 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
     part, measure = data.headline
     main = main_system(data)
     makers: list[Callable[[], Picture | None]] = []
-    if shown := [c for c in compared if c.part == part and c.differences[measure]]:
-        makers.append(lambda: differences(shown, measure))
+    if shown := [c for c in compared if c.part == part and c.p is not None]:
+        makers.append(lambda: differences(shown))
     if (pair := fusion_pair(data)) is not None:
         makers.append(lambda: fig2(*pair, part))
     else:
@@ -61,13 +61,13 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
 
 def fusion_pair(data: DataSet) -> tuple[System, System] | None:
     """Entropy and attention fusion of otherwise the same system, for Fig. 2."""
-    pairs = ((data.system(first), data.system(second)) for first, second in FIG2)
-    return next(((a, b) for a, b in pairs if a and b), None)
+    pairs = {(a.experiment, b.experiment): (a, b) for a, b, *_ in reversed(list(matches(data)))}
+    return next((pairs[names] for names in FIG2 if names in pairs), None)
 
 
 def main_system(data: DataSet) -> System:
     """The system that single-system figures show: pnao, or else enf, or else the first there is."""
-    return data.system("pnao") or data.system("enf") or data.systems[0]
+    return (data.of("pnao") or data.of("enf") or data.systems)[0]
 
 
 def has_rounds(run: FinishedRun) -> bool:

@@ -9,7 +9,7 @@ from mer_lightning.report import prose, table
 from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_scores
-from mer_lightning.report.statistics import MEASURES, Difference
+from mer_lightning.report.statistics import MEASURES
 
 CSS_PIXELS = 96 / 150  # per pixel of a picture, so that a figure's inches are the page's
 
@@ -32,7 +32,6 @@ def environment() -> Environment:
         "cells": table.cells,
         "measures": lambda f: measures(f.data.has_valence),
         "signed": prose.signed,
-        "not_better": not_better,
         "score": score,
         "part_scores": part_scores,
     }
@@ -59,9 +58,7 @@ def runs_text(found: Sequence[Findings]) -> str:
 
 def shown_text(found: Sequence[Findings]) -> str:
     """How many of the headline's comparisons show a difference."""
-    verdicts = [
-        c.verdict(f.data.headline[1]) for f in found for c in f.compared if c.part == f.data.headline[0]
-    ]
+    verdicts = [c.verdict for f in found for c in f.compared if c.part == f.data.headline[0]]
     shown = sum(verdict in ("better", "worse") for verdict in verdicts)
     if not verdicts:
         return "No pair of systems to compare yet."
@@ -143,8 +140,3 @@ def width(picture: Picture) -> int:
 def score(value: float | None) -> str:
     """Four digits, or a dash."""
     return "-" if value is None else f"{value:.4f}"
-
-
-def not_better(d: Difference | None) -> str:
-    """A share of the replicates."""
-    return "-" if d is None else f"{d.not_better:.1%}"

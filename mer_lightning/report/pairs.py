@@ -1,20 +1,21 @@
 """The comparisons that matter, from systems to differences with intervals."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
 from mer_lightning.report.runs import FinishedRun, Ints, at_round
 from mer_lightning.report.statistics import (
-    MEASURES,
+    ALPHA,
+    NOT_SHOWN,
     Difference,
-    Estimate,
     Paired,
     Sums,
     cluster_sums,
-    over_seeds,
-    paired_bootstrap,
+    holm,
+    paired_differences,
     verdict,
 )
 from mer_lightning.report.systems import DataSet, System, other_settings
@@ -30,7 +31,8 @@ PAIRS = {
     ("pnao", "pnao_attention"): "Does entropy fusion beat attention fusion after PNAO?",
     ("final", "pnao"): "Does combining the two systems of PNAO beat entropy fusion with PNAO alone?",
 }
-MARGIN = 0.01  # one point: a loss below it counts as none when asking how small a network may get
+VARIANTS = 6  # of one experiment that are compared with each other, at most
+MARGIN = 0.01  # one point: a loss below it counts as none when asking what a smaller network costs
 
 
 @dataclass(frozen=True)
@@ -41,63 +43,120 @@ class Comparison:
     second: str
     question: str
     part: str
+    measure: str  # what the verdict is about
     seeds: list[int]
-    differences: dict[str, Difference | None]  # measure -> bootstrap over utterances or speakers
-    by_seed: dict[str, Estimate | None]  # measure -> the paired differences over seeds
-    unit: str  # what was drawn: "speakers" (or other groups), or "utterances"
-    units: int
-    other_settings: list[str]  # besides fusion, pnao, combine: where the two differ
+    differences: dict[str, Difference | None]  # by measure
+    unit: str  # what a cluster is: "speakers" (or other groups), or "utterances"
+    other_settings: list[str]  # where the two differ besides what the question is about
+    family: int = 1  # how many tests are corrected together
+    alpha: float = ALPHA  # the level that Holm's procedure leaves to this one
 
-    def verdict(self, measure: str) -> str:
-        """``better``, ``worse`` or ``no difference shown``."""
-        d = self.differences[measure]
-        nothing = float("nan")
-        low, high = (nothing, nothing) if d is None else (d.low, d.high)
-        return verdict(low, high, lower_is_better=measure == "dim")
+    @property
+    def difference(self) -> Difference | None:
+        """In the verdict's measure."""
+        return self.differences[self.measure]
+
+    @property
+    def null(self) -> float:
+        """The difference that is tested against."""
+        return 0.0
+
+    @property
+    def p(self) -> float | None:
+        """None where there is too little for a test: such a comparison is in no family."""
+        d = self.difference
+        return None if d is None or d.lacks(self.unit) else d.p(self.null)
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, ``no difference shown``, at the corrected level; ``too few ... to tell``."""
+        if (d := self.difference) is None:
+            return NOT_SHOWN
+        if lacking := d.lacks(self.unit):
+            return f"too few {lacking} to tell"
+        return self.judged(*d.interval(self.alpha))
+
+    def judged(self, low: float, high: float) -> str:
+        """The verdict for an interval at the corrected level."""
+        return verdict(low, high)
+
+
+@dataclass(frozen=True)
+class Cost(Comparison):
+    """What a smaller network costs: the chosen rounds of a system against the same rounds without pruning."""
+
+    rounds: tuple[int, ...] = ()  # chosen on validation, by seed
+    parameters_ratio: float = 1.0  # mean over seeds
+
+    @property
+    def null(self) -> float:
+        """The loss that has to be ruled out."""
+        return -MARGIN
+
+    def judged(self, low: float, high: float) -> str:
+        """Whether a loss of MARGIN is ruled out."""
+        return "yes" if low > -MARGIN else "not shown"
+
+
+def matches(data: DataSet) -> Iterator[tuple[System, System, str, list[str]]]:
+    """The pairs of systems to compare, the question, and the other settings in which the two differ.
+
+    Those of ``PAIRS``, with the same other settings if there are such, else the two that are most alike; and
+    the variants of one experiment among themselves.
+    """
+    for (first, second), question in PAIRS.items():
+        found = [
+            (a, b, question, other)
+            for a in data.of(first)
+            for b in data.of(second)
+            if set(a.seeds) & set(b.seeds) and (other := other_settings(a, b)) is not None
+        ]
+        clean = [match for match in found if not match[-1]]
+        yield from clean or sorted(found, key=lambda match: len(match[-1]))[:1]
+    for experiment in dict.fromkeys(s.experiment for s in data.systems):
+        variants = data.of(experiment)
+        for b, a in combinations(variants if len(variants) <= VARIANTS else [], 2):
+            if set(a.seeds) & set(b.seeds):
+                yield a, b, f"Does {a.label} beat {b.label}?", []
 
 
 def comparisons(data: DataSet) -> list[Comparison]:
-    """All pairs of ``PAIRS`` that exist, on every part."""
-    found = []
-    for (first, second), question in PAIRS.items():
-        a, b = data.system(first), data.system(second)
-        if a and b and set(a.seeds) & set(b.seeds):
-            found += [compare(a, b, part, question) for part in data.parts]
-    return found
+    """All pairs of systems, on every part."""
+    measure = data.headline[1]
+    return [
+        compare(a, b, question, part, measure, other)
+        for a, b, question, other in matches(data)
+        for part in data.parts
+    ]
 
 
-def compare(first: System, second: System, part: str, question: str) -> Comparison:
+def compare(
+    first: System, second: System, question: str, part: str, measure: str, other: list[str]
+) -> Comparison:
     """Two systems on one part, seed by seed on the same utterances."""
-    theirs = {run.seed: run for run in second.runs}
-    runs = [(run, theirs[run.seed]) for run in first.runs if run.seed in theirs]
+    runs = common_seeds(first, second)
     pair, unit = paired_sums(runs, part)
-    by_seed = {m: _seed_differences(runs, part, m) for m in MEASURES}
-    return Comparison(
-        first.label, second.label, question, part,
-        seeds=[run.seed for run, _ in runs],
-        differences=paired_bootstrap(pair),
-        by_seed=by_seed,
-        unit=unit,
-        units=pair.first.error.shape[1],
-        other_settings=other_settings(*runs[0]),
-    )  # fmt: skip
+    seeds = [run.seed for run, _ in runs]
+    differences = paired_differences(pair)
+    return Comparison(first.label, second.label, question, part, measure, seeds, differences, unit, other)
 
 
-def _seed_differences(
-    runs: Sequence[tuple[FinishedRun, FinishedRun]], part: str, measure: str
-) -> Estimate | None:
-    scores = [(a.scores(part)[measure], b.scores(part)[measure]) for a, b in runs]
-    known = [x - y for x, y in scores if x is not None and y is not None]
-    return over_seeds(known) if known else None
+def common_seeds(first: System, second: System) -> list[tuple[FinishedRun, FinishedRun]]:
+    """The two runs of each seed that both systems have."""
+    theirs = {run.seed: run for run in second.runs}
+    return [(run, theirs[run.seed]) for run in first.runs if run.seed in theirs]
 
 
-def paired_sums(runs: Sequence[tuple[FinishedRun, FinishedRun]], part: str) -> tuple[Paired, str]:
+def paired_sums(
+    runs: Sequence[tuple[FinishedRun, FinishedRun]], part: str, *, single: bool = False
+) -> tuple[Paired, str]:
     """The sums of both systems on the utterances of a part, and what a cluster is.
 
-    runs: the two runs of each seed, all with the same truth.
+    runs: the two runs of each seed, all with the same truth; single: every utterance is a cluster.
     """
     reference, _ = runs[0]
-    cluster, unit = clusters(reference, reference.rows(part))
+    rows = reference.rows(part)
+    cluster, unit = (np.arange(len(rows)), "utterances") if single else clusters(reference, rows)
     first, second = (_stack([run_sums(pair[i], part, cluster) for pair in runs]) for i in (0, 1))
     return Paired(first, second), unit
 
@@ -127,33 +186,43 @@ def run_sums(run: FinishedRun, part: str, cluster: Ints) -> Sums:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class SizeStep:
-    """A round of a system against its round 0."""
+def costs(data: DataSet, experiment: str) -> list[Cost]:
+    """What the smaller networks of an experiment's systems cost, in the headline's part and measure.
 
-    round: int
-    parameters_ratio: float  # mean over seeds
-    difference: Difference | None  # in the headline's measure
-
-    @property
-    def no_loss(self) -> bool:
-        """Whether the interval rules out a loss of MARGIN or more."""
-        return self.difference is not None and self.difference.low > -MARGIN
+    Raises UserError where rounds' folders are gone.
+    """
+    controls = {a.label: b for a, b, _, other in matches(data) if b.experiment == "rewind_only" and not other}
+    systems = [s for s in data.of(experiment) if any(run.results.best.parameters_ratio < 1 for run in s.runs)]
+    return [cost(system, controls.get(system.label), *data.headline) for system in systems]
 
 
-def sizes(system: System, part: str, measure: str) -> list[SizeStep]:
-    """Every round of a system against its round 0. Raises UserError where rounds' folders are gone."""
-    count = min(len(run.results.rounds) for run in system.runs)
-    full = [at_round(run, 0) for run in system.runs]
-    found = []
-    for i in range(1, count):
-        ratio = float(np.mean([run.results.rounds[i].parameters_ratio for run in system.runs]))
-        runs = [(at_round(run, i), start) for run, start in zip(system.runs, full, strict=True)]
-        found.append(SizeStep(i, ratio, paired_bootstrap(paired_sums(runs, part)[0])[measure]))
-    return found
+def cost(system: System, control: System | None, part: str, measure: str) -> Cost:
+    """The rounds chosen on validation against the same rounds of the control, else against round 0."""
+    runs = [
+        (run, at_round(other, run.results.best_round))
+        for run, other in (common_seeds(system, control) if control else [])
+        if run.results.best_round < len(other.results.rounds)
+    ]
+    against = f"{control.label} in the same round" if control and runs else "its own round 0"
+    runs = runs or [(run, at_round(run, 0)) for run in system.runs]
+    pair, unit = paired_sums(runs, part)
+    return Cost(
+        system.label, against, f"Is {system.label} smaller at no loss?", part, measure,
+        seeds=[run.seed for run, _ in runs],
+        differences=paired_differences(pair),
+        unit=unit,
+        other_settings=[],
+        rounds=tuple(run.results.best_round for run, _ in runs),
+        parameters_ratio=float(np.mean([run.results.best.parameters_ratio for run, _ in runs])),
+    )  # fmt: skip
 
 
-def smallest_without_loss(found: Sequence[SizeStep]) -> SizeStep | None:
-    """The smallest size whose interval rules out a loss of MARGIN."""
-    good = [size for size in found if size.no_loss]
-    return min(good, key=lambda size: size.parameters_ratio) if good else None
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """The tests at the levels of Holm's procedure."""
+    ps = [test.p for test in family]
+    levels = iter(holm([p for p in ps if p is not None]))
+    size = sum(p is not None for p in ps)
+    return [
+        replace(test, family=size, alpha=ALPHA if p is None else next(levels))
+        for test, p in zip(family, ps, strict=True)
+    ]

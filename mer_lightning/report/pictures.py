@@ -32,21 +32,23 @@ class Picture:
     content: bytes
 
 
-def differences(compared: Sequence[Comparison], measure: str) -> Picture:
-    """The pairs' differences on one part, all with an interval."""
+def differences(compared: Sequence[Comparison]) -> Picture:
+    """The pairs' differences on one part, all with a corrected interval."""
     lines = [
-        figures.Line(f"{c.first} \N{MINUS SIGN} {c.second}", d.value, d.low, d.high)
+        figures.Line(f"{c.first} \N{MINUS SIGN} {c.second}", d.value, *d.interval(c.alpha))
         for c in compared
-        if (d := c.differences[measure])
+        if (d := c.difference)
     ]
+    measure = compared[0].measure
     words = "; ".join(f"{x.label} {x.value:+.4f} ({x.low:+.4f} to {x.high:+.4f})" for x in lines)
     part = compared[0].part
     return Picture(
         "differences",
-        "The differences, with their 95 % intervals",
-        f"Paired bootstrap of {measure.title()} on {part}. Filled and thick: the interval excludes zero. "
-        "Hollow and thin: it holds zero, no difference is shown.",
-        f"Differences in {measure.title()} on {part} with 95 % intervals: {words}.",
+        "The differences, with their corrected intervals",
+        f"{measure.title()} on {part}, over seeds and {compared[0].unit}; each interval at its level in "
+        f"Holm's procedure for {compared[0].family} tests. Filled and thick: it excludes zero. Hollow and "
+        "thin: it holds zero, no difference is shown.",
+        f"Differences in {measure.title()} on {part} with corrected intervals: {words}.",
         figures.png(figures.differences_figure(lines, f"{measure.title()} on {part}")),
     )
 

@@ -1,14 +1,14 @@
-"""The statistics in sentences. "Better" and "worse" are said only of an interval that excludes zero."""
+"""The statistics in sentences. "Better" and "worse" need a corrected interval that excludes zero."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_lightning.report.pairs import MARGIN, Comparison, SizeStep, clusters, smallest_without_loss
+from mer_lightning.report.pairs import MARGIN, VARIANTS, Comparison, Cost, clusters
+from mer_lightning.report.power import Reach
 from mer_lightning.report.runs import TRAIN_VAL
-from mer_lightning.report.statistics import Difference
+from mer_lightning.report.statistics import MIN_CLUSTERS, MIN_SEEDS, NOT_SHOWN
 from mer_lightning.report.systems import DataSet
 
-FEW_CLUSTERS = 10
 NAMES = {"dis": "Dis", "dim": "Dim", "com": "Com"}
 
 
@@ -31,72 +31,92 @@ def signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def interval(d: Difference) -> str:
-    """``+0.0123 [+0.0034, +0.0213]``."""
-    return f"{signed(d.value)} [{signed(d.low)}, {signed(d.high)}]"
-
-
-def verdict_sentence(c: Comparison, measure: str) -> str:
-    """Which of the two is better, or that no difference is shown, with the figures."""
-    d = c.differences[measure]
-    if d is None:
-        return f"{c.first} and {c.second} cannot be compared in {NAMES[measure]} on {c.part}: too few labels."
-    evidence = (
-        f"{NAMES[measure]} {signed(d.value)} on {c.part}, 95 % interval {signed(d.low)} to {signed(d.high)}"
-    )
-    verdict = c.verdict(measure)
-    if verdict == "no difference shown":
-        return f"No difference shown between {c.first} and {c.second}: {evidence}.{ruled_out(d, measure)}"
-    return f"{c.first} is {verdict} than {c.second}: {evidence}."
-
-
-def ruled_out(d: Difference, measure: str) -> str:
-    """What an interval that holds zero says nevertheless: that a loss or a gain would be small."""
-    if measure == "dim":  # its unit is the data set's: no margin fits all
+def evidence(c: Comparison) -> str:
+    """``Com +0.0123 on test, corrected interval +0.0034 to +0.0213``; empty where it cannot be computed."""
+    if (d := c.difference) is None:
         return ""
-    out = [word for word, small in (("loss", d.low > -MARGIN), ("gain", d.high < MARGIN)) if small]
+    found = f"{NAMES[c.measure]} {signed(d.value)} on {c.part}"
+    if d.lacks(c.unit):
+        return f"{found}, with {d.clusters} {c.unit} and {d.seeds} seed{'s' * (d.seeds > 1)}"
+    low, high = d.interval(c.alpha)
+    return f"{found}, corrected interval {signed(low)} to {signed(high)}"
+
+
+def verdict_sentence(c: Comparison) -> str:
+    """Which of the two is better, or that no difference is shown, with the figures."""
+    if c.difference is None:
+        return (
+            f"{c.first} and {c.second} cannot be compared in {NAMES[c.measure]} on {c.part}: too few labels."
+        )
+    if c.p is None:
+        return f"{c.verdict.capitalize()} {c.first} and {c.second} apart: {evidence(c)}."
+    if c.verdict == NOT_SHOWN:
+        return f"No difference shown between {c.first} and {c.second}: {evidence(c)}.{ruled_out(c)}"
+    return f"{c.first} is {c.verdict} than {c.second}: {evidence(c)}."
+
+
+def ruled_out(c: Comparison) -> str:
+    """What an interval that holds zero says nevertheless: that a loss or a gain would be small."""
+    low, high = c.difference.interval(c.alpha) if c.difference else (-1, 1)
+    out = [word for word, small in (("loss", low > -MARGIN), ("gain", high < MARGIN)) if small]
     return f" A {' or a '.join(out)} of {MARGIN:g} or more is ruled out." if out else ""
 
 
-def answers(
-    data: DataSet, compared: Sequence[Comparison], sizes: Mapping[str, Sequence[SizeStep]]
-) -> list[Answer]:
+def answers(data: DataSet, compared: Sequence[Comparison], costs: Sequence[Cost]) -> list[Answer]:
     """What the data set's runs say to each question, in the headline's measure."""
-    part, measure = data.headline
-    found = [
-        Answer(c.question, c.verdict(measure), verdict_sentence(c, measure))
-        for c in compared
-        if c.part == part
-    ]
-    found += [size_answer(label, steps, part, measure) for label, steps in sizes.items() if steps]
-    return found
+    part, _ = data.headline
+    found = [Answer(c.question, c.verdict, verdict_sentence(c)) for c in compared if c.part == part]
+    return found + [Answer(c.question, c.verdict, cost_sentence(c)) for c in costs]
 
 
-def size_answer(label: str, steps: Sequence[SizeStep], part: str, measure: str) -> Answer:
-    """How small a system may get without a loss of a point or more."""
-    question = f"How small can {label} get at no loss?"
-    loss = f"a loss of {MARGIN:g} {NAMES[measure]} or more on {part}"
-    best = smallest_without_loss(steps)
-    if best is None or best.difference is None:
-        return Answer(
-            question, "not shown", f"In no round of {label} can {loss} against round 0 be ruled out."
-        )
-    return Answer(
-        question,
-        f"{best.parameters_ratio:.1%}",
-        f"{label} keeps {best.parameters_ratio:.1%} of its parameters in round {best.round}, where {loss} is "
-        f"ruled out: against round 0 {interval(best.difference)}.",
+def cost_sentence(c: Cost) -> str:
+    """What is left of a system, and whether that costs a point or more."""
+    rounds = ", ".join(map(str, c.rounds))
+    loss = f"a loss of {MARGIN:g} {NAMES[c.measure]} or more against {c.second}"
+    said = {"yes": f"{loss} is ruled out", "not shown": f"{loss} is not ruled out"}.get(c.verdict, c.verdict)
+    return (
+        f"{c.first} keeps {c.parameters_ratio:.1%} of its parameters in the rounds chosen on validation "
+        f"({rounds}): {said}. {evidence(c)}."
+    )
+
+
+def remarks(compared: Sequence[Comparison], power: Sequence[Reach]) -> list[str]:
+    """How the tests are corrected, and what difference could be seen."""
+    found = [family_sentence(compared)] if compared else []
+    return found + ([power_sentence(power, compared[0].measure)] if power else [])
+
+
+def family_sentence(compared: Sequence[Comparison]) -> str:
+    """How many tests were corrected together, and how."""
+    return (
+        f"Intervals are over seeds and {compared[0].unit} together, corrected by Holm's procedure for a "
+        f"family of {compared[0].family} tests: all pairs on all parts, and whether smaller networks lose "
+        "nothing."
+    )
+
+
+def power_sentence(power: Sequence[Reach], measure: str) -> str:
+    """What difference could be seen with so many speakers or clips and seeds."""
+    found = "; ".join(
+        f"{r.difference:.4f} {NAMES[measure]} with {r.clusters} {r.unit} and {r.seeds} seeds" for r in power
+    )
+    return (
+        f"The smallest true difference that four of five such experiments would show: {found}. From the "
+        f"variances at hand, at level {power[0].alpha:.2g}; clips count as if each had its own speaker."
     )
 
 
 def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
     """What a reader must know before believing the answers."""
-    part, measure = data.headline
+    part, _ = data.headline
     found = []
     if data.synthetic:
         found.append("The data are synthetic: made up. Nothing here says how well emotions are recognised.")
-    if max(len(system.runs) for system in data.systems) == 1:
-        found.append("One seed per system: another training of the same system might differ by more.")
+    if max(len(system.runs) for system in data.systems) < MIN_SEEDS:
+        found.append(
+            f"Fewer than {MIN_SEEDS} seeds per system: another training of the same system might differ by "
+            "more, so no verdict is given."
+        )
     if seeing := [system.label for system in data.systems if system.runs[0].results.transductive]:
         found.append(
             f"{', '.join(seeing)} learnt from the test sets' features (transductive): the others did not."
@@ -112,35 +132,23 @@ def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
             "and chose the round. This flatters every score, and most of all systems with many rounds; "
             "protocol=nested does not have this bias."
         )
+    found += [
+        f"{len(data.of(name))} variants of {name} are too many to compare with each other: report fewer."
+        for name in dict.fromkeys(s.experiment for s in data.systems)
+        if len(data.of(name)) > VARIANTS
+    ]
     run = data.systems[0].runs[0]
     cluster, unit = clusters(run, run.rows(part))
     if unit == "utterances":
         found.append(
-            "Speakers are not known: utterances were drawn one by one. Where a speaker has several, the "
-            "intervals are too narrow."
+            "Speakers are not known: every utterance counts as if it had its own. Where a speaker has "
+            "several, the intervals are too narrow."
         )
-    elif len(set(cluster)) < FEW_CLUSTERS:
-        found.append(f"Only {len(set(cluster))} speakers: with so few, the intervals are too narrow.")
-    return found + [caution for c in compared if c.part == part for caution in pair_cautions(c, measure)]
-
-
-def pair_cautions(c: Comparison, measure: str) -> list[str]:
-    """What else may stand behind a difference between two systems."""
-    found = []
-    if c.other_settings:
-        found.append(
-            f"{c.first} and {c.second} differ in other settings too ({'; '.join(c.other_settings)}): their "
-            "difference may come from those."
-        )
-    over_seeds = c.by_seed[measure]
-    if (
-        c.verdict(measure) != "no difference shown"
-        and over_seeds is not None
-        and over_seeds.half is not None
-        and abs(over_seeds.mean) <= over_seeds.half
-    ):
-        found.append(
-            f"{c.first} and {c.second}: over the {over_seeds.n} seeds alone the interval of the difference, "
-            f"{signed(over_seeds.mean)} ± {over_seeds.half:.4f}, holds zero; more seeds would settle it."
-        )
-    return found
+    elif (count := len(set(cluster))) < MIN_CLUSTERS:
+        found.append(f"Only {count} {unit} in {part}: too few to tell systems apart, so no verdict is given.")
+    return found + [
+        f"{c.first} and {c.second} differ in other settings too ({'; '.join(c.other_settings)}): their "
+        "difference may come from those."
+        for c in compared
+        if c.part == part and c.other_settings
+    ]

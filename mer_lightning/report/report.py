@@ -62,9 +62,9 @@ def write_files(folder: Path, found: Sequence[Findings]) -> None:
 
 
 def markdown(f: Findings) -> str:
-    """A data set's table, answers and cautions."""
+    """A data set's table, answers, remarks and cautions."""
     answers = [f"- **{a.question}** {a.verdict}: {a.sentence}" for a in f.answers]
-    notes = [f"- note: {caution}" for caution in f.cautions]
+    notes = [f"- note: {note}" for note in (*f.remarks, *f.cautions)]
     return table.markdown(f.data) + "\n" + "\n".join([*answers, *notes]) + "\n"
 
 

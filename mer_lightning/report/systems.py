@@ -1,14 +1,22 @@
 """Finished runs in order: data sets, the systems compared on each, and the seeds of each system."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
+from mer_lightning.config.compose import conf_folder, register
 from mer_lightning.config.identity import flat, identity
 from mer_lightning.files.recorded import Data
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
+
+Settings = dict[str, str]  # {"pnao.rate": "0.05", ...}
 
 # Experiment -> its name in the paper's Table 1, in the table's order; then this project's controls.
 PUBLISHED_NAMES = {
@@ -22,15 +30,17 @@ PUBLISHED_NAMES = {
     "final": "Ours(Final)",
 }
 ORDER = (*PUBLISHED_NAMES, "mean", "rewind_only", "random", "one_shot")
+DESIGN = ("fusion.", "pnao.", "combine.", "revision.")  # what a system is: always in its name
 
 
 @dataclass(frozen=True)
 class System:
     """One system: the finished runs that differ in their seeds alone, sorted by seed."""
 
-    label: str  # the experiment's name, and the settings in which it differs from its usual ones
+    label: str  # the experiment's name, and its changed settings but for those that all systems share
     experiment: str
     runs: tuple[FinishedRun, ...]
+    changed: Settings = field(default_factory=dict)  # settings that are not those of the experiment's file
 
     @property
     def seeds(self) -> list[int]:
@@ -74,9 +84,14 @@ class DataSet:
         part = labelled[0] if labelled else TRAIN_VAL
         return part, "dis" if run.scores(part)["com"] is None else "com"
 
-    def system(self, label: str) -> System | None:
-        """The system of that label, if it was run."""
-        return next((s for s in self.systems if s.label == label), None)
+    @property
+    def shared_changes(self) -> Settings:
+        """Changed settings that are not in the systems' names, because all have them."""
+        return shared([system.changed for system in self.systems])
+
+    def of(self, experiment: str) -> list[System]:
+        """The systems of an experiment, the one with the fewest changed settings first."""
+        return [s for s in self.systems if s.experiment == experiment]
 
 
 def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
@@ -110,52 +125,80 @@ def unique_names(firsts: Sequence[FinishedRun]) -> list[str]:
 
 def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:
     """The systems among runs on one data set, in the paper's order."""
-    found: dict[tuple[str, str], dict[int, FinishedRun]] = {}
     settings = [settings_of(run) for run in runs]
-    for experiment in dict.fromkeys(run.experiment for run in runs):
-        mine = [(r, s) for r, s in zip(runs, settings, strict=True) if r.experiment == experiment]
-        usual = usual_settings([s for _, s in mine], settings)
-        for run, own in mine:
-            label = system_label(experiment, own, usual)
-            found.setdefault((experiment, label), {})[run.seed] = run  # the same again: the later path counts
+    swept = {key for s in settings for key in s if len({t[key] for t in settings if key in t}) > 1}
+    found: dict[tuple[Any, ...], dict[int, FinishedRun]] = {}
+    for run, own in zip(runs, settings, strict=True):
+        key = (run.experiment, *changes(run.experiment, own, swept).items())
+        found.setdefault(key, {})[run.seed] = run  # the same again: the later path counts
+    everywhere = shared([dict(changed) for _, *changed in found])
     made = [
-        System(label, experiment, tuple(by_seed[seed] for seed in sorted(by_seed)))
-        for (experiment, label), by_seed in found.items()
+        System(name(e, dict(c), everywhere), e, tuple(by_seed[s] for s in sorted(by_seed)), dict(c))
+        for (e, *c), by_seed in found.items()
     ]
-    return tuple(sorted(made, key=lambda s: (_rank(s.experiment), s.experiment, len(s.label), s.label)))
+    return tuple(sorted(made, key=lambda s: (_rank(s.experiment), s.experiment, len(s.changed), s.label)))
 
 
 def _rank(experiment: str) -> int:
     return ORDER.index(experiment) if experiment in ORDER else len(ORDER)
 
 
-def settings_of(run: FinishedRun) -> dict[str, str]:
-    """``{"pnao.rate": "0.05", ...}``, what makes the run's system another one."""
-    found = flat(identity(run.config, places=False) | {"seed": "", "experiment_name": ""})
-    return {key: str(value) for key, value in found.items()}
+def of_the_system(config: Mapping[str, Any]) -> Settings:
+    """``{"pnao.rate": "0.05", ...}`` of a configuration: what makes its system another one."""
+    found = flat(identity(config, places=False))
+    return {key: str(value) for key, value in found.items() if key not in ("seed", "experiment_name")}
 
 
-def usual_settings(mine: Sequence[dict[str, str]], everyone: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Per key the value that most of ``mine`` have; of equals, the one most usual with ``everyone``."""
-    usual = {}
-    for key in dict.fromkeys(key for settings in mine for key in settings):
-        counts = Counter(s[key] for s in mine if key in s)
-        others = Counter(s[key] for s in everyone if key in s)
-        usual[key] = max(counts, key=lambda value: (counts[value], others[value]))
-    return usual
+def settings_of(run: FinishedRun) -> Settings:
+    """A run's settings; without rounds those of pruning do nothing."""
+    found = of_the_system(run.config)
+    idle = found.get("pnao.rounds") == "0"
+    return {k: v for k, v in found.items() if not (idle and k.startswith("pnao.")) or k == "pnao.rounds"}
 
 
-def system_label(experiment: str, own: dict[str, str], usual: dict[str, str]) -> str:
-    """``pnao``, or ``pnao (pnao.rate=0.01)`` for a run with other settings than usual."""
-    different = [f"{key}={value}" for key, value in own.items() if value != usual[key]]
-    return f"{experiment} ({', '.join(different)})" if different else experiment
+@cache
+def own_settings(experiment: str) -> Settings:
+    """What ``+experiment=NAME`` composes to; of a name without a file the plain configuration."""
+    register()
+    files = {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}
+    running = GlobalHydra.instance().is_initialized()  # from the command line: it has the folder already
+    with nullcontext() if running else initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("config", [f"+experiment={experiment}"] if experiment in files else [])
+    return of_the_system(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
 
 
-def other_settings(a: FinishedRun, b: FinishedRun) -> list[str]:
-    """Settings besides fusion, pnao and combine in which two systems differ: a difference may be theirs."""
-    mine, theirs = settings_of(a), settings_of(b)
-    return [
-        f"{key}: {mine[key]} and {theirs[key]}"
-        for key in sorted(mine.keys() & theirs.keys())
-        if mine[key] != theirs[key] and not key.startswith(("fusion.", "pnao.", "combine."))
-    ]
+def changes(experiment: str, settings: Settings, swept: Collection[str]) -> Settings:
+    """Settings unlike those of the experiment's file; of the data's, which it leaves open, the swept ones."""
+    own = own_settings(experiment)
+    return {
+        key: value
+        for key, value in sorted(settings.items())
+        if (key in swept if key.startswith("data.") else own.get(key) != value)
+    }
+
+
+def shared(changed: Sequence[Settings]) -> Settings:
+    """What several systems have all changed alike: said once, but for what says what a system is."""
+    common = set.intersection(*(set(c.items()) for c in changed)) if len(changed) > 1 else set()
+    return {key: value for key, value in sorted(common) if not key.startswith(DESIGN)}
+
+
+def name(experiment: str, changed: Settings, left_out: Settings) -> str:
+    """``pnao``, or ``pnao (pnao.rate=0.01)``."""
+    shown = [f"{key}={value}" for key, value in changed.items() if key not in left_out]
+    return f"{experiment} ({', '.join(shown)})" if shown else experiment
+
+
+def other_settings(a: System, b: System) -> list[str] | None:
+    """Settings in which two systems differ although their experiments do not: a difference may be theirs.
+
+    None where the systems are alike in a setting that tells their experiments apart: what one asks of these
+    experiments cannot be asked of them.
+    """
+    mine, theirs = settings_of(a.runs[0]), settings_of(b.runs[0])
+    own, others = own_settings(a.experiment), own_settings(b.experiment)
+    both = sorted(mine.keys() & theirs.keys())
+    design = {key for key in both if own.get(key) != others.get(key)}
+    if any(mine[key] == theirs[key] for key in design):
+        return None
+    return [f"{k}: {mine[k]} and {theirs[k]}" for k in both if mine[k] != theirs[k] and k not in design]

@@ -5,13 +5,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mer_lightning.data.corpus import TRAIN_SPLITS
 from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import MEASURES, Estimate, over_seeds
 from mer_lightning.report.systems import PUBLISHED_NAMES, DataSet, System
 
 ARROWS = {"dis": "↑", "dim": "↓", "com": "↑"}  # which way is better
-COSTS = ("parameters", "parameters_ratio", "macs", "seconds")
+COSTS = ("parameters", "parameters_ratio", "macs", "networks", "all_parameters", "all_macs", "seconds")
 
 # Table 1 of the paper, on MER 2023's test set MER-MULTI: Train&Val Com, Dis, Dim, Com.
 PUBLISHED: dict[str, tuple[float | None, ...]] = {
@@ -35,7 +37,9 @@ class Row:
     transductive: bool  # it learnt from the test sets' features
     seeds: int
     scores: dict[tuple[str, str], Estimate | None]  # (part, measure); None without labels
-    costs: dict[str, float]  # parameters, their ratio to round 0, MACs per utterance, seconds of training
+    costs: dict[
+        str, float
+    ]  # COSTS: of one network (ratio: to round 0), of a fold ensemble, seconds of training
 
 
 def columns(data: DataSet) -> list[tuple[str, str]]:
@@ -56,10 +60,9 @@ def rows(data: DataSet) -> list[Row]:
 
 def system_row(system: System, wanted: Sequence[tuple[str, str]]) -> Row:
     """The means over a system's seeds."""
-    variant = system.label != system.experiment
     return Row(
         system=system.label,
-        published_name="" if variant else PUBLISHED_NAMES.get(system.experiment, ""),
+        published_name="" if system.changed else PUBLISHED_NAMES.get(system.experiment, ""),
         transductive=system.runs[0].results.transductive,
         seeds=len(system.runs),
         scores={cell: mean_score(system, *cell) for cell in wanted},
@@ -76,10 +79,12 @@ def mean_score(system: System, part: str, measure: str) -> Estimate | None:
 
 def costs(system: System) -> dict[str, float]:
     """Means over the seeds: the reported round's size, and the whole run's seconds of training."""
-    runs = system.runs
-    total = {name: sum(float(getattr(run.results.best, name)) for run in runs) for name in COSTS[:3]}
-    total["seconds"] = sum(run.results.seconds for run in runs)
-    return {name: value / len(runs) for name, value in total.items()}
+    each = []
+    for run in system.runs:
+        best, folds = run.results.best, run.results.folds
+        everything = (folds, folds * best.parameters, folds * best.macs, run.results.seconds)
+        each.append([*(getattr(best, name) for name in COSTS[:3]), *everything])
+    return {name: float(value) for name, value in zip(COSTS, np.mean(each, axis=0), strict=True)}
 
 
 def cell(estimate: Estimate | None, digits: int = 4) -> str:
@@ -91,12 +96,10 @@ def cell(estimate: Estimate | None, digits: int = 4) -> str:
 
 
 def cost_cells(row: Row) -> list[str]:
-    """Parameters with their ratio, MACs and seconds as text."""
+    """Parameters with their ratio, MACs, those of the ensemble, and seconds as text."""
     c = row.costs
-    return [
-        f"{c['parameters']:,.0f} ({c['parameters_ratio']:.1%})",
-        f"{c['macs']:,.0f}",
-        f"{c['seconds']:,.0f}",
+    return [f"{c['parameters']:,.0f} ({c['parameters_ratio']:.1%})"] + [
+        f"{c[name]:,.0f}" for name in ("macs", "all_parameters", "all_macs", "seconds")
     ]
 
 
@@ -111,7 +114,14 @@ def caption(data: DataSet) -> str:
     made = "SYNTHETIC data: made up, its figures say nothing about people. " if data.synthetic else ""
     several = any(len(system.runs) > 1 for system in data.systems)
     spread = "Mean ± half the 95 % interval over seeds." if several else "One seed: no interval over seeds."
-    return f"{made}{data.name}: {sizes(data)}; protocol {data.protocol}. {spread}"
+    folds = data.systems[0].runs[0].results["folds"]
+    scored = (
+        f"Train&Val is scored by one network per fold, a test set by the ensemble of all {folds}; sizes are "
+        "those of the reported round."
+    )
+    settings = ", ".join(f"{key}={value}" for key, value in data.shared_changes.items())
+    changed = f" Every system with {settings}." if settings else ""
+    return f"{made}{data.name}: {sizes(data)}; protocol {data.protocol}. {spread} {scored}{changed}"
 
 
 def csv_text(sets: Sequence[DataSet]) -> str:
@@ -140,7 +150,8 @@ def csv_text(sets: Sequence[DataSet]) -> str:
 def header(data: DataSet) -> list[str]:
     """Column titles of the table for readers."""
     scores = [f"{part} {measure.title()} {ARROWS[measure]}" for part, measure in columns(data)]
-    return ["System", *scores, "Seeds", "Parameters", "MACs", "Seconds"]
+    costs = ["One network: parameters (left)", "MACs", "Fold ensemble: parameters", "MACs", "Seconds"]
+    return ["System", *scores, "Seeds", *costs]
 
 
 def full_name(row: Row) -> str:

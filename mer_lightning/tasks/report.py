@@ -27,7 +27,7 @@ def run(config: Config, directory: RunDirectory) -> None:
 
 
 def show(console: Console, f: Findings) -> None:
-    """A data set's table, answers and cautions."""
+    """A data set's table, answers, remarks and cautions."""
     shown = Table(title=table.caption(f.data), title_justify="left")
     for index, name in enumerate(table.header(f.data)):
         shown.add_column(name, justify="right" if index else "left")
@@ -37,5 +37,5 @@ def show(console: Console, f: Findings) -> None:
     Console(width=max(wide, console.width), highlight=False).print(shown)  # a long line, but no cut numbers
     for answer in f.answers:
         console.print(f"{answer.question} {answer.verdict.upper()}. {answer.sentence}", markup=False)
-    for caution in f.cautions:
-        console.print(f"note: {caution}", markup=False)
+    for note in (*f.remarks, *f.cautions):
+        console.print(f"note: {note}", markup=False)

@@ -12,17 +12,22 @@ from mer_lightning.report.runs import FinishedRun, find_runs
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
-SYSTEMS = ("baseline", "enf", "pnao")
-SEEDS = (0, 1)
+PRUNED = ("pnao.rounds=2", "pnao.min_width=2")
+SYSTEMS = {
+    "baseline": ("pnao.rounds=0",),
+    "enf": ("pnao.rounds=0",),
+    "pnao": (*PRUNED, "pnao.rate=0.5"),
+    "rewind_only": (*PRUNED, "pnao.rate=0"),
+}
+SEEDS = (0, 1, 2)
 
 
 def train(root: Path) -> None:
-    """Three systems of two seeds each."""
-    data = folder_overrides(write_folder(root / "data"))
-    for name in SYSTEMS:
+    """Four systems of three seeds each; 29 speakers, 20 of them in the test set."""
+    data = folder_overrides(write_folder(root / "data", n=120, speakers=29))
+    for name, settings in SYSTEMS.items():
         for seed in SEEDS:
-            rounds = f"pnao.rounds={2 if name == 'pnao' else 0}"
-            config = composed(*data, *SMALL, f"+experiment={name}", f"seed={seed}", rounds)
+            config = composed(*data, *SMALL, f"+experiment={name}", f"seed={seed}", *settings)
             fit.run(config, RunDirectory(root / "runs" / f"{name}_{seed}"))
 
 

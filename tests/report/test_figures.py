@@ -12,6 +12,7 @@ from mer_lightning.report.figures.weights import near_zero
 
 RNG = np.random.default_rng(0)
 LONG = ["neutral", "a rather long emotion's name", "$unbalanced", "<b>", "happy", "sad", "worried", "x"]
+LONG_NAME = "pnao (fusion.kind=attention, pnao.max_share=0.25, pnao.rate=0.01, trainer.learning_rate=0.001)"
 BRANCHES = ["audio_l1_lstm1", "chinese-hubert-large-UTT", "z"]
 
 
@@ -20,7 +21,7 @@ def confusion(title: str) -> figures.Confusion:
 
 
 def curves() -> list[figures.Curve]:
-    names = ("pnao", "rewind_only", "pnao (pnao.rate=0.01)", "one_shot")
+    names = ("pnao", "rewind_only", LONG_NAME, "one_shot")
     return [
         figures.Curve(
             name,
@@ -33,15 +34,15 @@ def curves() -> list[figures.Curve]:
 
 
 def drawn() -> dict[str, Figure]:
-    paths = [figures.Path2D(f"system {i}", i, RNG.random(5) * 1e6, RNG.random(5)) for i in range(9)]
+    paths = [figures.Path2D(f"{LONG_NAME} {i}", i, RNG.random(5) * 1e6, RNG.random(5)) for i in range(9)]
     weights = RNG.dirichlet(np.ones(3), 8)
     weights[2] = np.nan  # an emotion without utterances
     posterior = RNG.dirichlet(np.ones(3), 400)
     calibration = {name: reliability(posterior, RNG.integers(0, 3, 400)) for name in ("fused", *BRANCHES)}
-    lines = [figures.Line(f"pnao / {name}", 0.1, -0.1, 0.3) for name in BRANCHES]
+    lines = [figures.Line(f"pnao \N{MINUS SIGN} {name}", 0.1, -0.1, 0.3) for name in (*BRANCHES, LONG_NAME)]
     return {
         "confusion": figures.confusion_figure(confusion("pnao")),
-        "pair": figures.confusion_pair_figure(confusion("enf"), confusion("baseline")),
+        "pair": figures.confusion_pair_figure(confusion(LONG_NAME), confusion("baseline")),
         "rounds": figures.rounds_figure(curves()),
         "weights": figures.weights_figure({r: RNG.normal(0, 0.1, 999).astype(np.float32) for r in (0, 4, 9)}),
         "fusion weights": figures.fusion_weights_figure(weights, LONG, BRANCHES),

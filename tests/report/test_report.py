@@ -13,7 +13,10 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report import table
 from mer_lightning.report.report import write_report, write_run_report
+from mer_lightning.report.statistics import holm
 
+PNAO = "pnao (pnao.min_width=2, pnao.rate=0.5, pnao.rounds=2)"
+REWIND = "rewind_only (pnao.min_width=2, pnao.rounds=2)"
 PNG = b"\x89PNG\r\n\x1a\n"
 FIGURES = {
     "differences",
@@ -87,12 +90,17 @@ def test_the_report_has_all_its_files(reported: Path) -> None:
 def test_tables_hold_the_means_over_seeds_and_never_published_figures(reported: Path) -> None:
     with (reported / "report" / "table1.csv").open() as file:
         rows = {row["system"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["baseline", "enf", "pnao"]
-    both = [RunDirectory(reported / f"pnao_{seed}").read_results() for seed in (0, 1)]
-    mean = sum(r.test["test"].com for r in both) / 2
-    assert float(rows["pnao"]["test_com"]) == pytest.approx(mean)
-    assert float(rows["pnao"]["seeds"]) == 2
-    assert rows["pnao"]["paper"] == "Ours(EnF+PNAO)"
+    assert list(rows) == ["baseline", "enf", PNAO, REWIND]
+    runs = [RunDirectory(reported / f"pnao_{seed}").read_results() for seed in (0, 1, 2)]
+    mean = sum(r.test["test"].com for r in runs) / 3
+    row = rows[PNAO]
+    assert float(row["test_com"]) == pytest.approx(mean)
+    assert float(row["seeds"]) == 3
+    assert {r["paper"] for r in rows.values()} == {""}  # network and epochs are not the paper's
+    of_one = [r.best for r in runs]
+    for name in ("parameters", "macs"):
+        assert float(row[name]) == pytest.approx(sum(getattr(r, name) for r in of_one) / 3)
+        assert float(row[f"all_{name}"]) == pytest.approx(2 * float(row[name]))  # two folds
     markdown = (reported / "report" / "table1.md").read_text()
     assert f"{mean:.4f} ± " in markdown
     for text in (markdown, (reported / "report" / "table1.csv").read_text()):
@@ -104,13 +112,31 @@ def test_statistics_agree_with_the_page(reported: Path) -> None:
     (data,) = statistics["data_sets"]
     text = Page((reported / "report" / "index.html").read_text()).text
     assert {(p["first"], p["second"], p["part"]) for p in data["pairs"]} == {
-        (*pair, part) for pair in (("enf", "baseline"), ("pnao", "enf")) for part in ("Train&Val", "test")
+        (*pair, part)
+        for pair in (("enf", "baseline"), (PNAO, "enf"), (PNAO, REWIND))
+        for part in ("Train&Val", "test")
     }
     for answer in data["answers"]:
         assert answer["sentence"] in text
+    tests = [pair["test"] for pair in (*data["pairs"], *data["no_loss"])]
+    assert data["family"]["size"] == len(tests)
+    assert [t["alpha"] for t in tests] == pytest.approx(holm([t["p"] for t in tests]))
+    for t in tests:
+        assert (t["p"] > t["alpha"]) == (t["low"] <= t["null"] <= t["high"])
     for pair in data["pairs"]:
+        assert (pair["test"]["verdict"] == "no difference shown") == (
+            pair["test"]["p"] > pair["test"]["alpha"]
+        )
         d = pair["differences"]["com"]
-        assert (d["verdict"] == "no difference shown") == (d["low"] <= 0 <= d["high"])
+        assert pair["test"]["low"] <= d["low"] <= d["value"] <= d["high"] <= pair["test"]["high"]
+    assert [(p["unit"], p["clusters"], p["seeds"]) for p in data["power"]] == [
+        (unit, n, seeds) for unit, n in (("speakers", 20), ("clips", 411)) for seeds in (3, 5, 20)
+    ]
+    assert data["settings"] == {
+        "network.dimension": "8", "trainer.epochs": "3", "trainer.learning_rate": "0.01",
+    }  # fmt: skip
+    for key, value in data["settings"].items():
+        assert f"{key}={value}" in text
 
 
 def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(few: Path) -> None:
@@ -165,12 +191,12 @@ def test_a_runs_page_can_be_written_again(few: Path) -> None:
 
 
 def test_gone_rounds_cost_figures_not_the_report(runs: Path) -> None:
-    for fold in runs.glob("pnao_*/fold_*"):
+    for fold in runs.glob("*/fold_*"):
         shutil.rmtree(fold)
     (found,) = write_report(runs)
     assert FIGURES - {p.name for p in found.pictures} == {"fig4_weights"}
     assert any("figure is left out" in caution for caution in found.cautions)
-    assert any("How small pnao can get is not known" in caution for caution in found.cautions)
+    assert any("loses by its size is not known" in caution for caution in found.cautions)
 
 
 def test_a_single_run_is_reported_without_comparisons(trained_runs: Path, tmp_path: Path) -> None:
@@ -179,4 +205,4 @@ def test_a_single_run_is_reported_without_comparisons(trained_runs: Path, tmp_pa
     assert found.answers == []
     text = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert "nothing to compare yet" in text
-    assert any("One seed" in caution for caution in found.cautions)
+    assert any("no verdict" in caution for caution in found.cautions)

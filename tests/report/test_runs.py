@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report import table
 from mer_lightning.report.calibration import run_reliability
-from mer_lightning.report.pairs import clusters, comparisons, run_sums, sizes
+from mer_lightning.report.pairs import clusters, comparisons, costs, run_sums
 from mer_lightning.report.pictures import weight_values
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, at_round, find_runs, read_run
 from mer_lightning.report.statistics import scores
@@ -41,26 +43,90 @@ def test_the_predictions_of_every_round_give_its_reported_scores(finished: list[
 
 def test_runs_become_systems_in_the_papers_order(finished: list[FinishedRun]) -> None:
     (data,) = data_sets(finished[::-1])
-    assert [s.label for s in data.systems] == ["baseline", "enf", "pnao"]
-    assert all(s.seeds == [0, 1] for s in data.systems)
+    assert [s.experiment for s in data.systems] == ["baseline", "enf", "pnao", "rewind_only"]
+    assert all(s.seeds == [0, 1, 2] for s in data.systems)
     assert data.parts == [TRAIN_VAL, "test"]
     assert data.headline == ("test", "com")
     assert not data.synthetic
 
 
-def test_a_run_with_other_settings_is_another_system(trained_runs: Path, tmp_path: Path) -> None:
-    for name in ("enf_0", "pnao_0", "pnao_1"):
-        shutil.copytree(trained_runs / name, tmp_path / name)
-    changed = shutil.copytree(trained_runs / "pnao_0", tmp_path / "rate")
-    config = yaml.safe_load((changed / "config.yaml").read_text())
-    config["pnao"]["rate"], config["folds"]["workers"] = 0.01, 7
-    (changed / "config.yaml").write_text(yaml.safe_dump(config))
+def changed(source: Path, target: Path, **settings: object) -> Path:
+    """A copy of a run with other settings, ``pnao__rate=0.01``."""
+    shutil.copytree(source, target)
+    config = yaml.safe_load((target / "config.yaml").read_text())
+    for key, value in settings.items():
+        group, _, name = key.rpartition("__")
+        (config[group] if group else config)[name] = value
+    (target / "config.yaml").write_text(yaml.safe_dump(config))
+    return target
+
+
+OWN = {
+    "network__dimension": 128, "trainer__epochs": 30, "trainer__learning_rate": 2e-3, "pnao__rounds": 10,
+    "pnao__rate": 0.05, "pnao__min_width": 8,
+}  # fmt: skip
+
+
+def test_a_system_is_named_by_every_setting_that_is_not_its_experiments(
+    trained_runs: Path, tmp_path: Path
+) -> None:
+    """The order of folders has no say, and a swept value is always shown."""
+    swept = {"a": 0.2, "b": 0.05, "c": 0.01}
+    for folder, rate in swept.items():
+        changed(trained_runs / "pnao_0", tmp_path / folder, **(OWN | {"pnao__rate": rate}))
+    changed(trained_runs / "pnao_0", tmp_path / "d", **OWN, fusion__kind="attention", folds__workers=7)
     (data,) = data_sets(find_runs(tmp_path))
-    assert [s.label for s in data.systems] == ["enf", "pnao", "pnao (pnao.rate=0.01)"]
-    compared = comparisons(data)
-    assert {(c.first, c.second) for c in compared} == {("pnao", "enf")}
-    assert {tuple(c.seeds) for c in compared} == {(0,)}
-    assert compared[0].other_settings == []
+    rows = {row.system: row.published_name for row in table.rows(data)}
+    assert rows == {
+        "pnao": "Ours(EnF+PNAO)",
+        "pnao (fusion.kind=attention)": "",
+        "pnao (pnao.rate=0.01)": "",
+        "pnao (pnao.rate=0.2)": "",
+    }
+    compared = {(c.first, c.second) for c in comparisons(data)}
+    assert len(compared) == 6  # each with each
+    assert all(first != second for first, second in compared)
+
+
+def test_a_setting_that_all_systems_share_is_said_once_but_costs_the_papers_name(
+    trained_runs: Path, tmp_path: Path
+) -> None:
+    own = OWN | {"trainer__epochs": 7}
+    changed(trained_runs / "pnao_0", tmp_path / "pnao", **own)
+    (alone,) = data_sets(find_runs(tmp_path))
+    assert [s.label for s in alone.systems] == ["pnao (trainer.epochs=7)"]
+    changed(trained_runs / "enf_0", tmp_path / "enf", **own | {"pnao__rounds": 0})
+    (both,) = data_sets(find_runs(tmp_path))
+    assert [s.label for s in both.systems] == ["enf", "pnao"]
+    assert both.shared_changes == {"trainer.epochs": "7"}
+    assert "trainer.epochs=7" in table.markdown(both)
+    assert "[Ours" not in table.markdown(both)
+
+
+def test_settings_of_the_data_are_shown_where_they_differ(trained_runs: Path, tmp_path: Path) -> None:
+    changed(trained_runs / "pnao_0", tmp_path / "a", **OWN)
+    changed(trained_runs / "pnao_0", tmp_path / "b", **OWN, data__folds="column")
+    (data,) = data_sets(find_runs(tmp_path))
+    assert [s.label for s in data.systems] == ["pnao (data.folds=2)", "pnao (data.folds=column)"]
+
+
+def test_questions_are_asked_of_systems_that_are_otherwise_alike(trained_runs: Path, tmp_path: Path) -> None:
+    changed(trained_runs / "pnao_0", tmp_path / "a", **OWN)
+    changed(trained_runs / "pnao_0", tmp_path / "b", **OWN, fusion__kind="attention")
+    changed(trained_runs / "enf_0", tmp_path / "c", **OWN | {"pnao__rounds": 0})
+    (data,) = data_sets(find_runs(tmp_path))
+    asked = [c for c in comparisons(data) if c.question == "Does PNAO improve the network it starts from?"]
+    assert {(c.first, c.second) for c in asked} == {("pnao", "enf")}  # not the one with attention fusion
+    shutil.rmtree(tmp_path / "a")
+    (data,) = data_sets(find_runs(tmp_path))
+    (asked, *_) = comparisons(data)
+    assert (asked.first, asked.second) == ("pnao (fusion.kind=attention)", "enf")
+    assert asked.other_settings == ["fusion.kind: attention and entropy"]
+    changed(trained_runs / "pnao_0", tmp_path / "z", **OWN, experiment_name="x", fusion__kind="attention")
+    results = json.loads((tmp_path / "z" / "results.json").read_text()) | {"experiment": "pnao_attention"}
+    (tmp_path / "z" / "results.json").write_text(json.dumps(results))
+    (data,) = data_sets(find_runs(tmp_path))
+    assert not [c for c in comparisons(data) if c.question.endswith("attention fusion after PNAO?")]
 
 
 def test_other_labels_make_another_data_set(trained_runs: Path, tmp_path: Path) -> None:
@@ -105,13 +171,42 @@ def test_speakers_are_the_clusters_where_they_are_known(finished: list[FinishedR
 
 def test_what_the_rounds_left_behind(finished: list[FinishedRun]) -> None:
     (data,) = data_sets(finished)
-    pnao = data.system("pnao")
-    assert pnao is not None
-    steps = sizes(pnao, "test", "com")
-    assert [s.round for s in steps] == [1, 2]
-    assert steps[0].parameters_ratio > steps[1].parameters_ratio
-    counts = [len(weight_values(pnao.runs[0], r)) for r in range(3)]
+    counts = [len(weight_values(data.of("pnao")[0].runs[0], r)) for r in range(3)]
     assert counts[0] > counts[1] > counts[2]
+
+
+def chosen(run: FinishedRun, number: int) -> FinishedRun:
+    """The run as if validation had chosen another round."""
+    return replace(at_round(run, number), results=run.results | {"best_round": number})
+
+
+def test_a_loss_is_told_at_the_chosen_round_against_the_control_in_the_same_round(
+    finished: list[FinishedRun],
+) -> None:
+    pruned = [chosen(run, 1 + run.seed % 2) for run in finished if run.experiment == "pnao"]
+    control = [run for run in finished if run.experiment == "rewind_only"]
+    (data,) = data_sets([*pruned, *control])
+    (found,) = costs(data, "pnao")
+    assert found.rounds == (1, 2, 1)
+    assert found.second.endswith("in the same round")
+    assert found.parameters_ratio == pytest.approx(np.mean([run.best["parameters_ratio"] for run in pruned]))
+
+    def dis(runs: list[FinishedRun]) -> float:
+        return float(np.mean([recomputed(run, "test")[0] for run in runs]))
+
+    same = [at_round(run, number) for run, number in zip(control, found.rounds, strict=True)]
+    assert found.differences["dis"] is not None
+    assert found.differences["dis"].value == pytest.approx(dis(pruned) - dis(same))
+
+    (data,) = data_sets(pruned)
+    (found,) = costs(data, "pnao")
+    assert found.second == "its own round 0"
+    assert found.differences["dis"] is not None
+    assert found.differences["dis"].value == pytest.approx(
+        dis(pruned) - dis([at_round(r, 0) for r in pruned])
+    )
+    (data,) = data_sets([chosen(run, 0) for run in pruned])
+    assert costs(data, "pnao") == []  # nothing is smaller
 
 
 def test_a_controls_reference_is_part_of_the_control(trained_runs: Path, tmp_path: Path) -> None:
@@ -168,8 +263,7 @@ def test_the_digits_of_predictions_csv_are_no_source_of_statistics(
             writer.writerows(rows)
     (before,), (after,) = data_sets(finished), data_sets(find_runs(runs))
     assert comparisons(after) == comparisons(before)
-    pnao = [data.system("pnao") for data in (before, after)]
-    assert sizes(pnao[0], "test", "com") == sizes(pnao[1], "test", "com")  # type: ignore[arg-type]
+    assert costs(before, "pnao") == costs(after, "pnao")
     for one, other in zip(*([s.runs[0] for s in data.systems] for data in (before, after)), strict=True):
         assert run_reliability(one)["fused"].ece == run_reliability(other)["fused"].ece
 

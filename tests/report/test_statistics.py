@@ -1,5 +1,7 @@
 """Intervals that hold what they promise, and scores that agree with scikit-learn."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -9,81 +11,149 @@ from sklearn.metrics import f1_score
 
 from mer_lightning.model.metrics import score, weighted_f1
 from mer_lightning.report.statistics import (
+    Components,
+    Difference,
     Paired,
     Sums,
     cluster_sums,
+    components,
+    detectable,
+    holm,
     over_seeds,
-    paired_bootstrap,
-    resamples,
+    paired_differences,
     scores,
     verdict,
 )
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 CLASSES = 3
 
 
-def answers(rng: np.random.Generator, truth: Ints, right: NDArray[np.float64]) -> Ints:
+def answers(rng: np.random.Generator, truth: Ints, right: float) -> Ints:
     """Predictions that are right with the given probability, else any other class."""
     other = (truth + rng.integers(1, CLASSES, truth.shape)) % CLASSES
     return np.where(rng.random(truth.shape) < right, truth, other)
 
 
-def summed(truth: Ints, predicted: Ints, cluster: Ints) -> Sums:
-    """Sums of one seed, without valence."""
-    nothing = np.full(len(truth), np.nan)
-    sums = cluster_sums(truth, predicted, nothing, nothing, cluster, CLASSES)
-    return Sums(*(array[None] for array in sums))
+def stacked(truth: Ints, predicted: list[Ints], valence: Floats, guess: list[Floats], cluster: Ints) -> Sums:
+    """Sums of several seeds."""
+    parts = [
+        cluster_sums(truth, p, valence, g, cluster, CLASSES) for p, g in zip(predicted, guess, strict=True)
+    ]
+    return Sums(*map(np.stack, zip(*parts, strict=True)))
 
 
-def coverage(draws: int, speakers: int, each: int, spread: float, *, by_speaker: bool) -> float:
-    """Share of ``draws`` samples of a known population whose interval holds the true difference.
-
-    Classes are balanced and errors spread evenly, so the weighted F1 is the accuracy, 0.7 and 0.6.
-    ``spread`` is how much the systems' difference varies from speaker to speaker.
-    """
-    rng = np.random.default_rng(7)
-    truth_difference, held = 0.10, 0
-    speaker = np.repeat(np.arange(speakers), each)
-    for _ in range(draws):
-        truth = rng.integers(0, CLASSES, speakers * each)
-        lean = rng.uniform(-spread, spread, speakers)[speaker]
-        first = answers(rng, truth, 0.7 + lean)
-        second = answers(rng, truth, 0.6 - lean)
-        cluster = speaker if by_speaker else np.arange(len(truth))
-        pair = Paired(summed(truth, first, cluster), summed(truth, second, cluster))
-        found = paired_bootstrap(pair, replicates=300, seed=int(rng.integers(1 << 30)))["dis"]
-        assert found is not None
-        held += found.low <= truth_difference <= found.high
-    return held / draws
-
-
-def test_the_interval_over_utterances_holds_the_truth_95_times_in_100() -> None:
-    assert 0.91 <= coverage(300, speakers=200, each=1, spread=0.0, by_speaker=False) <= 0.98
-
-
-def test_with_speakers_that_differ_only_the_clustered_interval_holds_the_truth() -> None:
-    assert 0.91 <= coverage(300, speakers=40, each=20, spread=0.25, by_speaker=True) <= 0.98
-    assert coverage(60, speakers=40, each=20, spread=0.25, by_speaker=False) < 0.80
-
-
-def test_scores_from_cluster_sums_equal_scikit_learn_on_every_resample() -> None:
-    rng = np.random.default_rng(0)
-    n, k = 300, 17
-    truth, predicted = rng.integers(-1, CLASSES, n), rng.integers(0, CLASSES, n)
+def labelled(rng: np.random.Generator, n: int, clusters: int) -> tuple[Ints, Floats, Ints]:
+    """Emotions and valences, some not known, and clusters, every one of them present."""
+    cluster = rng.integers(0, clusters, n)
+    cluster[:clusters] = np.arange(clusters)
     valence = np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n))
-    guess, cluster = rng.normal(size=n), rng.integers(0, k, n)
-    cluster[:k] = np.arange(k)
-    sums = cluster_sums(truth, predicted, valence, guess, cluster, CLASSES)
-    weights = resamples(rng, k, 20)
-    for row in weights:
-        confusion = np.einsum("k,kij->ij", row, sums.confusion)
-        dis, dim, com = scores(confusion, row @ sums.error, row @ sums.labelled)
-        rows = np.concatenate([np.repeat(np.flatnonzero(cluster == c), int(row[c])) for c in range(k)])
-        known, valued = rows[truth[rows] >= 0], rows[np.isfinite(valence[rows])]
-        assert dis == pytest.approx(f1_score(truth[known], predicted[known], average="weighted"))
-        assert dim == pytest.approx(np.mean((valence[valued] - guess[valued]) ** 2))
-        assert com == pytest.approx(dis - 0.25 * dim)
+    return rng.integers(-1, CLASSES, n), valence, cluster
+
+
+def pair_of(rng: np.random.Generator, seeds: int, clusters: int) -> tuple[Paired, Floats]:
+    """Two systems on 300 utterances, and scikit-learn's differences without each cluster, (S, 1 + K, 3).
+
+    The first of these is without none.
+    """
+    truth, valence, cluster = labelled(rng, 300, clusters)
+    predicted = [[answers(rng, truth, right) for _ in range(seeds)] for right in (0.8, 0.6)]
+    guess = [[valence + rng.normal(0, s, 300) for _ in range(seeds)] for s in (0.9, 1.0)]
+    pair = Paired(*(stacked(truth, predicted[i], valence, guess[i], cluster) for i in (0, 1)))
+
+    def by_hand(system: int, seed: int, rows: NDArray[np.bool_]) -> Floats:
+        known, valued = rows & (truth >= 0), rows & np.isfinite(valence)
+        dis = f1_score(truth[known], predicted[system][seed][known], average="weighted")
+        dim = np.mean((valence[valued] - guess[system][seed][valued]) ** 2)
+        return np.array([dis, dim, dis - 0.25 * dim])
+
+    rows = [cluster >= 0] + [cluster != k for k in range(clusters)]
+    return pair, np.array([[by_hand(0, s, r) - by_hand(1, s, r) for r in rows] for s in range(seeds)])
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_differences_and_their_variances_against_the_jackknife_by_hand(seeds: int) -> None:
+    pair, by_hand = pair_of(np.random.default_rng(seeds), seeds, 11)
+    found = paired_differences(pair)
+    for i, measure in enumerate(("dis", "dim", "com")):
+        d = found[measure]
+        assert d is not None
+        whole, without = by_hand[:, 0, i], by_hand[:, 1:, i]
+        assert (d.seeds, d.clusters) == (seeds, 11)
+        assert d.value == pytest.approx(whole.mean())
+        assert d.parts == pytest.approx(components(11 * whole[:, None] - 10 * without))
+        if seeds == 1:  # the jackknife's standard error and its t interval
+            error = np.sqrt(10 / 11 * ((without - without.mean()) ** 2).sum())
+            low, high = stats.t.interval(0.95, 10, whole[0], error)
+            assert d.interval() == pytest.approx((low, high))
+
+
+def test_components_are_those_of_the_analysis_of_variance() -> None:
+    rng = np.random.default_rng(0)
+    seeds, clusters, sizes = 6, 40, np.array([1.0, 2.0, 3.0])
+    drawn = np.array([
+        components(
+            rng.normal(0, sizes[0], (seeds, 1))
+            + rng.normal(0, sizes[1], clusters)
+            + rng.normal(0, sizes[2], (seeds, clusters))
+        )
+        for _ in range(2000)
+    ])  # fmt: skip
+    assert drawn.mean(axis=0) == pytest.approx(sizes**2, rel=0.05)
+
+
+def test_the_error_of_one_source_of_chance_is_that_of_its_t_interval() -> None:
+    seeds_alone, clusters_alone = Components(0.04, 0, 0), Components(0, 0.04, 0)
+    assert seeds_alone.error(5, 100) == pytest.approx((0.2 / np.sqrt(5), 4))
+    assert clusters_alone.error(5, 100) == pytest.approx((0.02, 99))
+    assert Components(0.1, 0.2, 0.3).error(4, 50)[0] == pytest.approx(np.sqrt(0.1 / 4 + 0.2 / 50 + 0.3 / 200))
+    for parts in (Components(0.1, 0.2, 0.3), Components(0, 0, 1), Components(1, 0, 1)):
+        freedom = parts.error(4, 50)[1]
+        assert 3 <= freedom <= 52
+
+
+def test_p_and_interval_say_the_same() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        parts = Components(*rng.uniform(0, 1e-3, 3))
+        d = Difference(rng.normal(0, 0.02), parts, int(rng.integers(1, 8)), int(rng.integers(2, 100)))
+        alpha, true = rng.uniform(0.001, 0.2), rng.normal(0, 0.02)
+        low, high = d.interval(alpha)
+        assert (low <= true <= high) == (d.p(true) >= alpha)
+    assert Difference(0.0, Components(0, 0, 0), 3, 20).p() == 1
+    assert Difference(0.1, Components(0, 0, 0), 3, 20).p() == 0
+
+
+def test_what_there_is_too_little_of() -> None:
+    counts = {(3, 9): "speakers", (1, 9): "speakers", (2, 10): "seeds", (3, 10): ""}
+    for (seeds, clusters), lacking in counts.items():
+        assert Difference(0, Components(0, 1, 0), seeds, clusters).lacks("speakers") == lacking
+
+
+def test_holm_rejects_what_the_closed_bonferroni_test_rejects() -> None:
+    """By closed testing: i is rejected if in every subset with i the smallest p is below 0.05 / its size."""
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        m = int(rng.integers(1, 7))
+        ps = rng.uniform(0, 1, m) ** rng.integers(1, 6)
+        subsets = [list(s) for size in range(1, m + 1) for s in combinations(range(m), size)]
+        rejected = [all(ps[s].min() <= 0.05 / len(s) for s in subsets if i in s) for i in range(m)]
+        levels = np.array(holm(list(ps)))
+        assert (ps <= levels).tolist() == rejected
+        assert (levels >= 0.05 / len(ps) - 1e-12).all()
+        assert (levels <= 0.05).all()
+    assert holm([]) == []
+
+
+def test_a_detectable_difference_is_found_in_four_of_five_tests() -> None:
+    parts, alpha = Components(1e-4, 4e-3, 9e-3), 0.01
+    true = detectable(parts, seeds=5, clusters=60, alpha=alpha)
+    error, freedom = parts.error(5, 60)
+    bound, shift = stats.t.ppf(1 - alpha / 2, freedom), true / error
+    assert stats.nct.sf(bound, freedom, shift) == pytest.approx(0.8, abs=0.02)
+    assert detectable(parts, 20, 60, alpha) < true
+    assert detectable(parts, 5, 411, alpha) < true
 
 
 def test_scores_equal_those_of_the_metrics_module() -> None:
@@ -101,56 +171,32 @@ def test_an_absent_class_and_no_labels_at_all() -> None:
     assert weighted_f1(torch.zeros(3, 3)).isnan()
 
 
-def test_the_difference_is_the_difference_of_means_over_seeds_and_is_seeded() -> None:
-    rng = np.random.default_rng(2)
-    truth, cluster = rng.integers(0, CLASSES, 120), np.arange(120)
-    first, second = ([answers(rng, truth, np.full(120, right)) for _ in range(3)] for right in (0.8, 0.6))
-    pair = Paired(*(
-        Sums(*(np.concatenate(a) for a in zip(*(summed(truth, p, cluster) for p in ps), strict=True)))
-        for ps in (first, second)
-    ))  # fmt: skip
-    found = paired_bootstrap(pair, replicates=300)
-    f1 = [np.mean([f1_score(truth, p, average="weighted") for p in ps]) for ps in (first, second)]
-    assert found["dis"] is not None
-    assert found["dis"].value == pytest.approx(f1[0] - f1[1])
-    assert found["dis"].low < found["dis"].value < found["dis"].high
-    assert found["dim"] is None
-    assert found["com"] is None
-    assert paired_bootstrap(pair, replicates=300) == found
-    assert paired_bootstrap(pair, replicates=300, seed=1) != found
-
-
 def test_equal_systems_show_no_difference_and_one_cluster_gives_no_interval() -> None:
-    truth = np.array([0, 1, 2, 1])
-    same = summed(truth, truth, np.arange(4))
-    found = paired_bootstrap(Paired(same, same), replicates=50)["dis"]
-    assert found == (0, 0, 0, 1)
-    alone = summed(truth, truth, np.zeros(4, dtype=np.int64))
-    assert paired_bootstrap(Paired(alone, alone))["dis"] is None
+    pair, _ = pair_of(np.random.default_rng(6), 3, 12)
+    same = paired_differences(Paired(pair.first, pair.first))["com"]
+    assert same is not None
+    assert (same.interval(), same.p()) == ((0, 0), 1)
+    alone = Sums(*(s[:, :1] for s in pair.first))
+    assert set(paired_differences(Paired(alone, alone)).values()) == {None}
 
 
-def test_the_share_not_better_counts_dim_the_other_way() -> None:
-    valence = np.linspace(-1, 1, 40)
-    emotion, cluster = np.zeros(40, dtype=np.int64), np.arange(40)
-    near, far = (
-        Sums(*(a[None] for a in cluster_sums(emotion, emotion, valence, valence + off, cluster, 1)))
-        for off in (0.1, 1.0)
-    )
-    found = paired_bootstrap(Paired(near, far), replicates=50)
-    assert found["dim"] is not None
-    assert found["com"] is not None
-    assert found["dim"].value < 0
-    assert found["dim"].not_better == 0
-    assert found["com"].not_better == 0
+def test_clusters_without_a_label_do_not_count() -> None:
+    truth, guess = np.array([0, 1, -1, 2, -1]), np.zeros(5)
+    valence = np.array([np.nan, 0.5, 1.0, np.nan, np.nan])
+    sums = stacked(truth, [truth], valence, [guess], np.arange(5))
+    found = paired_differences(Paired(sums, sums))
+    assert [d and d.clusters for d in found.values()] == [3, 2, 4]
+    nothing = sums._replace(labelled=0 * sums.labelled)
+    assert paired_differences(Paired(nothing, nothing))["dim"] is None
 
 
 def test_the_interval_over_seeds_is_the_t_interval() -> None:
     values = [0.61, 0.64, 0.60, 0.66, 0.62]
     estimate = over_seeds(values)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
+    assert estimate.half == pytest.approx((high - low) / 2)
+    assert estimate.mean == pytest.approx((high + low) / 2)
     assert over_seeds([0.5]) == (0.5, None, 1)
-    assert over_seeds([0.5]).low is None
     assert over_seeds([0.5, 0.5]).half == 0
 
 
@@ -158,11 +204,7 @@ def test_better_or_worse_is_never_said_of_an_interval_that_holds_zero() -> None:
     rng = np.random.default_rng(3)
     for _ in range(2000):
         low, high = np.sort(rng.normal(size=2) * 10.0 ** rng.integers(-6, 2))
-        lower_is_better = bool(rng.integers(2))
-        said = verdict(low, high, lower_is_better=lower_is_better)
-        if low <= 0 <= high:
-            assert said == "no difference shown"
-        else:
-            assert said == ("better" if (low > 0) != lower_is_better else "worse")
+        said = verdict(low, high)
+        assert said == ("no difference shown" if low <= 0 <= high else "better" if low > 0 else "worse")
     for low, high in ((0.0, 1.0), (-1.0, 0.0), (0.0, 0.0), (float("nan"), float("nan"))):
         assert verdict(low, high) == "no difference shown"

@@ -32,7 +32,7 @@ def test_results_follow_the_contract(small: Small, tmp_path: Path) -> None:
     assert results.validation == best.validation
     assert results.test == best.test
     rows = table(run.rounds)
-    assert [int(r["parameters"]) for r in rows] == [r["parameters"] for r in results["rounds"]]
+    assert [int(r["parameters"]) for r in rows] == [r.parameters for r in results.rounds]
     assert rows[0]["test_test_com"] != ""
     parameters = [r.parameters for r in results.rounds]
     assert parameters[0] > parameters[1] > parameters[2]

@@ -1,6 +1,7 @@
 """Fig. 2: which emotions are taken for which."""
 
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def confusion_pair_figure(first: Confusion, second: Confusion) -> Figure:
         ink = "white" if abs(value) > 0.6 * limit else "black"
         text = "0" if abs(value) < 0.05 else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
         axes[2].text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
-    _ticks(axes[2], first.classes, f"{first.title} \N{MINUS SIGN} {second.title}, points")
+    _ticks(axes[2], first.classes, "left \N{MINUS SIGN} middle, in points")
     axes[0].set_ylabel("true emotion")
     for other in axes[1:]:
         other.set_yticklabels([])
@@ -83,6 +84,6 @@ def _ticks(axes: Axes, classes: list[str], title: str) -> None:
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted emotion")
-    axes.set_title(title)
+    axes.set_title(fill(title, 4 + 5 * len(names)))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

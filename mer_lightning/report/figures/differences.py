@@ -1,6 +1,7 @@
 """The paired differences with their intervals, one line each."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from mer_lightning.report.figures.style import BLUE, INK, figure, styled, tidy
 
 
 class Line(NamedTuple):
-    """A difference and its 95 % interval."""
+    """A difference and its interval."""
 
     label: str
     value: float
@@ -20,7 +21,8 @@ class Line(NamedTuple):
 @styled
 def differences_figure(lines: Sequence[Line], measure: str) -> Figure:
     """First minus second of each pair; filled where the interval excludes zero, hollow where it holds it."""
-    made, (axes,) = figure(8.2, 1.3 + 0.42 * len(lines))
+    names = [fill(line.label, 50) for line in lines]
+    made, (axes,) = figure(8.2, 1.5 + sum(0.42 + 0.15 * name.count("\n") for name in names))
     for row, line in enumerate(lines):
         sure = line.low > 0 or line.high < 0
         axes.plot([line.low, line.high], [row, row], color=BLUE, linewidth=3 if sure else 1.5)
@@ -29,9 +31,9 @@ def differences_figure(lines: Sequence[Line], measure: str) -> Figure:
             markerfacecolor=BLUE if sure else "white",
         )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(lines)), [line.label for line in lines])
+    axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xlabel(f"difference in {measure} (right of zero: the first is better)")
+    axes.set_xlabel(f"difference in {measure}\n(right of zero: the first is better)")
     tidy(axes)
     axes.grid(visible=False, axis="y")
     return made

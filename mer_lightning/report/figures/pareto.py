@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from mer_lightning.report.figures.style import INK, figure, stroke, styled, tidy
+from mer_lightning.report.figures.style import INK, figure, legend_below, stroke, styled, tidy
 from mer_lightning.report.runs import Floats
 
 
@@ -56,6 +56,6 @@ def pareto_figure(paths: Sequence[Path2D], quality: str, where: str) -> Figure:
     axes.set_ylabel(f"{quality} on {where} (higher is better)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.margins(0.08)
-    made.legend(loc="outside lower center", ncols=min(5, len(paths) + 1))
+    legend_below(made, axes)
     tidy(axes)
     return made

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mer_lightning.report.figures.style import figure, stroke, styled, tidy
+from mer_lightning.report.figures.style import figure, legend_below, stroke, styled, tidy
 from mer_lightning.report.runs import Floats
 
 PANELS = {
@@ -54,8 +54,7 @@ def rounds_figure(curves: Sequence[Curve]) -> Figure:
     size = axes[names.index("parameters")]
     size.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     size.set_ylim(0, 1.1 * max(float(c.values["parameters"].max()) for c in curves))
-    handles, labels = axes[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    legend_below(made, axes[0])
     return made
 
 

@@ -1,6 +1,7 @@
 """One look for all figures: Okabe and Ito's colours, told apart in grey print by markers and lines."""
 
 import io
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context
@@ -64,6 +65,16 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def legend_below(made: Figure, axes: Axes) -> None:
+    """The legend of one of the axes under the figure, which grows by what several lines take."""
+    handles, names = axes.get_legend_handles_labels()
+    folded = [fill(name, 80) for name in names]
+    lines = [line for name in folded for line in name.splitlines()]
+    columns = max(1, min(5, len(names), int(made.get_figwidth() / (0.6 + 0.08 * max(map(len, lines))))))
+    made.set_figheight(made.get_figheight() + 0.2 * (len(lines) // columns - 1))
+    made.legend(handles, folded, loc="outside lower center", ncols=columns)
 
 
 @styled
