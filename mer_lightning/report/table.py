@@ -114,7 +114,7 @@ def caption(data: DataSet) -> str:
     made = "SYNTHETIC data: made up, its figures say nothing about people. " if data.synthetic else ""
     several = any(len(system.runs) > 1 for system in data.systems)
     spread = "Mean ± half the 95 % interval over seeds." if several else "One seed: no interval over seeds."
-    folds = data.systems[0].runs[0].results["folds"]
+    folds = data.systems[0].runs[0].results.folds
     scored = (
         f"Train&Val is scored by one network per fold, a test set by the ensemble of all {folds}; sizes are "
         "those of the reported round."

@@ -177,7 +177,7 @@ def test_what_the_rounds_left_behind(finished: list[FinishedRun]) -> None:
 
 def chosen(run: FinishedRun, number: int) -> FinishedRun:
     """The run as if validation had chosen another round."""
-    return replace(at_round(run, number), results=run.results | {"best_round": number})
+    return replace(at_round(run, number), results=replace(run.results, best_round=number))
 
 
 def test_a_loss_is_told_at_the_chosen_round_against_the_control_in_the_same_round(
