@@ -24,6 +24,10 @@ def check_fit(pnao: "PNAO", trainer: L.Trainer, module: L.LightningModule) -> No
     """RuntimeError for a fit that is none of the rounds; ValueError for what does not go with pruning."""
     if pnao.number is None or pnao.store.done(pnao.number):
         raise RuntimeError("PNAO: a fit outside of a round; loop over pnao.rounds(module), one fit a turn")
+    if trainer.global_step or trainer.current_epoch:
+        raise RuntimeError(
+            "PNAO: this Trainer has trained before and would stop early; make a new one a round"
+        )
     if not module.automatic_optimization:
         raise ValueError("PNAO: manual optimization has no step to add the sparse term to; use automatic")
     strategy = trainer.strategy
