@@ -2,7 +2,8 @@
 
 import logging
 
+import lightning
 import torch
 
 torch.set_num_threads(1)
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+logging.getLogger(lightning.pytorch.__name__).setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
 """Tiny modules, data and trainers for PNAO's tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -55,6 +55,17 @@ class Regression(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return self.optimizers_of(self)
+
+
+class Scripted(Regression):
+    """Logs given scores, whatever it learns."""
+
+    def __init__(self, scores: Sequence[float], **options: Any) -> None:
+        super().__init__(**options)
+        self.scores = scores
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.scores[self.current_epoch])
 
 
 def new(seed: int = 0, **options: Any) -> Regression:
