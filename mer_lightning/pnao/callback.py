@@ -24,7 +24,7 @@ from mer_lightning.pnao.optimizers import (
     rewind,
 )
 from mer_lightning.pnao.probe import Probe, check_declaration, difference
-from mer_lightning.pnao.record import log_round, sizes
+from mer_lightning.pnao.record import log_round, sizes, unlogged
 from mer_lightning.pnao.rule import Rule
 from mer_lightning.pnao.store import Round, RoundStore, load_state, random_states, set_random_states
 
@@ -206,7 +206,8 @@ class PNAO(L.Callback):
         self, trainer: L.Trainer, module: L.LightningModule, probe: Probe
     ) -> tuple[Masks, dict[str, Any]]:
         """Line 3: importance and masks of the next round, and what comes of them."""
-        importances = self.criterion(module, self.nodes, trainer)
+        with unlogged(module):
+            importances = self.criterion(module, self.nodes, trainer)
         check_importances(module, self.nodes, importances)
         number, full = len(self.history), self.history[0]["prunable"]
         if self.masks is None:

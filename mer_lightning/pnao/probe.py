@@ -146,8 +146,8 @@ def _run(module: nn.Module, group: str, probe: Probe) -> list[Tensor]:
         return probe(module)
     except Exception as error:
         raise NodesError(
-            f"layer {running[-1] or type(module).__name__!r}: cannot be run with a narrower {group!r} ({error}); "
-            "declare in reads how it reads the nodes, or in writes that it passes them on"
+            f"layer {running[-1] or type(module).__name__!r}: cannot be run with a narrower {group!r} "
+            f"({error}); declare in reads how it reads the nodes, or in writes that it passes them on"
         ) from error
     finally:
         for hook in hooks:

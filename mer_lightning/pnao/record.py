@@ -1,6 +1,7 @@
 """What a finished round is said to be: its entry in the history, and what loggers are told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -23,6 +24,16 @@ def sizes(
         "widths": here,
         "density": {group: width / max(1, first[group]) for group, width in here.items()},
     }
+
+
+@contextmanager
+def unlogged(module: L.LightningModule) -> Iterator[None]:
+    """Let ``self.log`` do nothing, so that a criterion may call ``training_step`` after the training."""
+    module.__dict__["log"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del module.__dict__["log"]
 
 
 def log_round(trainer: L.Trainer, record: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The masked and the narrow network are the same function."""
 
+import contextlib
 import copy
 
 import pytest
@@ -150,9 +151,9 @@ def test_what_is_narrow_for_a_while_comes_back(name: str) -> None:
     parameters, before, told = dict(net.named_parameters()), copy.deepcopy(net.state_dict()), repr(net)
     masks = some(net, case.nodes, 0.5, 0)
     expected = compact(net, masks, case.nodes)(x)
-    with pytest.raises(ZeroDivisionError), narrow_while(net, case.nodes, masks):
+    with contextlib.suppress(ZeroDivisionError), narrow_while(net, case.nodes, masks):
         assert net(x).equal(expected)
-        raise ZeroDivisionError
+        raise ZeroDivisionError  # it comes back after an error too
     assert repr(net) == told
     assert all(parameters[k] is v for k, v in net.named_parameters())  # an optimizer would go on with them
     assert all(before[k].equal(v) for k, v in net.state_dict().items())

@@ -1,4 +1,4 @@
-"""Declarations: what does not fit is refused by its name, and what fits is let through, before any training."""
+"""Declarations: before any training, what does not fit is refused by its name, and what fits is let through."""
 
 from typing import Any
 
