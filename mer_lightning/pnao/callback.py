@@ -1,5 +1,6 @@
 """PNAO as a Lightning callback: Algorithm 1 on any LightningModule, a fit a round."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mer_lightning.pnao.checks import check_fit, check_values
-from mer_lightning.pnao.compact import check_masks, fit_widths, narrow, prunable_parameters
+from mer_lightning.pnao.compact import check_masks, fit_widths, narrow
 from mer_lightning.pnao.early_stop import EarlyStopPoint
-from mer_lightning.pnao.importance import weight_importance, weights_of
+from mer_lightning.pnao.importance import check_importances, weight_importance, weights_of
 from mer_lightning.pnao.masks import Guarded, Masks
 from mer_lightning.pnao.nodes import Nodes, declared, widths
 from mer_lightning.pnao.optimizers import (
@@ -22,7 +23,8 @@ from mer_lightning.pnao.optimizers import (
     put_back,
     rewind,
 )
-from mer_lightning.pnao.probe import Probe, check_declaration, difference, macs
+from mer_lightning.pnao.probe import Probe, check_declaration, difference
+from mer_lightning.pnao.record import log_round, sizes, unlogged
 from mer_lightning.pnao.rule import Rule
 from mer_lightning.pnao.store import Round, RoundStore, load_state, random_states, set_random_states
 
@@ -57,7 +59,7 @@ class PNAO(L.Callback):
         dirpath: where the rounds are kept, and gone on from; None: in memory.
 
     ``history`` has one dict a finished round: ``round``, ``score``, ``parameters``, ``macs``, ``widths``,
-    ``density`` (width by that of round 0), ``difference`` (masked against narrow), ``notes``.
+    ``density`` (width by that of round 0), ``difference`` (masked against narrow), ``prunable``, ``notes``.
     """
 
     def __init__(
@@ -80,10 +82,10 @@ class PNAO(L.Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         check_values(
-            rounds=(rounds, rounds >= 0),
-            alpha=(alpha, alpha >= 0),
+            rounds=(rounds, isinstance(rounds, int) and rounds >= 0),
+            alpha=(alpha, 0 <= alpha < math.inf),
             mode=(mode, mode in ("min", "max")),
-            rewind_epoch=(rewind_epoch, rewind_epoch >= 0),
+            rewind_epoch=(rewind_epoch, isinstance(rewind_epoch, int) and rewind_epoch >= 0),
             optimizer=(optimizer, optimizer in ("reset", "carry")),
         )
         self.declared, self.last, self.alpha, self.rewind_epoch = nodes, rounds, alpha, rewind_epoch
@@ -105,10 +107,11 @@ class PNAO(L.Callback):
         """
         self.nodes = declared(module, self.declared)
         widths(module, self.nodes)  # refuse what does not fit before anything is trained
-        self.store.latest = None
-        self.history = self.store.records()
+        self.following, self.carried = {}, {}
+        self.history = [self.store.record(n) for n in range(self.store.count())]
+        self.store.begin(len(self.history))
         if self.history:
-            set_random_states(self.restore(module, len(self.history) - 1).random)
+            self.restore(module, len(self.history) - 1)
         for number in range(len(self.history), self.last + 1):
             if number:
                 self.prune(module, number)  # line 4
@@ -116,7 +119,7 @@ class PNAO(L.Callback):
             yield number  # lines 1, 2 and 5: sparse training to the early-stop point; line 3 at its end
             if not self.store.done(number):
                 raise RuntimeError(f"round {number} was not trained: call Trainer.fit with this callback")
-            self.history = self.history if self.store.path is None else self.store.records()
+            self.history = [*self.history[:number], self.store.record(number)]
         self.number = None
 
     def restore(self, module: L.LightningModule, number: int) -> Round:
@@ -129,8 +132,10 @@ class PNAO(L.Callback):
     def prune(self, module: L.LightningModule, number: int) -> None:
         """Line 4: from the round before to ``number``: its early-stop point, without the masked nodes."""
         saved = self.restore(module, number - 1)
+        set_random_states(saved.random)  # whatever has happened between the turns
         if self.nodes.groups and not saved.masks:
-            raise ValueError(f"round {number - 1} was trained as the last one: it left no masks to go on by")
+            where = self.store.folder(number - 1)
+            raise ValueError(f"{where} was trained as the last round and has no masks; remove it to go on")
         self.carried = narrowed(saved.optimizer, module, self.nodes, saved.masks)
         self.following = saved.following
         narrow(module, self.nodes, saved.masks)
@@ -138,20 +143,31 @@ class PNAO(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what cannot go together with rounds."""
         if stage == "fit":
-            check_fit(self, trainer, pl_module)
+            if trainer.fast_dev_run:  # type: ignore[attr-defined]
+                self.store = RoundStore(None)  # as Lightning itself keeps nothing of a trial
+            check_fit(self.number, self.store, trainer, pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A fresh early-stop point; the optimizer is fresh, or goes on from the state that was carried."""
+        check_fit(self.number, self.store, trainer, pl_module)  # ``ckpt_path`` is known only now
         self.best = EarlyStopPoint(*self.best_of)
+        self.probe: Probe | None = None
         self.weights = [w for ws in weights_of(pl_module, self.nodes).values() for w in ws]
         put_back(self.carried, pl_module, trainer.optimizers[0])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Line 5: the schedule goes back. Before the first round the declaration is tried."""
-        if self.number:
-            rewind(trainer, self.rewind_epoch)
-        elif self.nodes.groups:
-            check_declaration(pl_module, self.nodes, Probe(trainer, pl_module))
+        """Line 5: the schedule goes back. In round 0 it is only seen whether it can."""
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rewind(trainer, self.rewind_epoch, only_check=self.number == 0)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the first batch's inputs; before round 0 the declaration is tried on them."""
+        if self.probe is None:
+            self.probe = Probe(trainer, pl_module, batch)
+            if self.number == 0:
+                check_declaration(pl_module, self.nodes, self.probe)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -162,7 +178,7 @@ class PNAO(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Line 2: keep the best epoch so far."""
-        if not trainer.sanity_checking:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.best.look(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -172,26 +188,27 @@ class PNAO(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Back to the early-stop point; line 3: learn the masks of the next round; keep all of it."""
-        number, best = self.number, self.best
-        assert number is not None  # noqa: S101  (setup has seen to that)
+        number, best, probe = self.number, self.best, self.probe
+        assert number is not None and probe is not None  # noqa: S101, PT018  (a batch was trained on)
         best.go_back(pl_module)
-        probe = Probe(trainer, pl_module)
         record = trainer.strategy.broadcast(self.describe(pl_module, probe))
         self.history.append(record)
         masks, following = self.learn(trainer, pl_module, probe) if number < self.last else ({}, {})
-        masks = trainer.strategy.broadcast(masks)  # rank 0's
+        masks = trainer.strategy.broadcast({group: mask.cpu() for group, mask in masks.items()})  # rank 0's
         if trainer.is_global_zero or self.store.path is None:
             content = Round(record, best.weights, masks, best.state, random_states(), following)
             self.store.write(number, content, lambda folder: self.extend(folder, trainer, pl_module))
         trainer.strategy.barrier()
         log_round(trainer, record)
-        self.number = None
+        self.number = self.probe = None
 
     def learn(
         self, trainer: L.Trainer, module: L.LightningModule, probe: Probe
     ) -> tuple[Masks, dict[str, Any]]:
         """Line 3: importance and masks of the next round, and what comes of them."""
-        importances = self.criterion(module, self.nodes, trainer)
+        with unlogged(module):
+            importances = self.criterion(module, self.nodes, trainer)
+        check_importances(module, self.nodes, importances)
         number, full = len(self.history), self.history[0]["prunable"]
         if self.masks is None:
             masks, notes = self.rule(importances, number, module, self.nodes, full)
@@ -202,19 +219,13 @@ class PNAO(L.Callback):
 
     def describe(self, module: L.LightningModule, probe: Probe) -> dict[str, Any]:
         """The round's entry in ``history``."""
-        here = widths(module, self.nodes)
-        first = self.history[0]["widths"] if self.history else here
-        return {
+        known = {
             "round": self.number,
             "score": self.best.score,
-            "parameters": sum(p.numel() for p in module.parameters()),
-            "prunable": prunable_parameters(module, self.nodes, here),
-            "macs": macs(module, probe),
-            "widths": here,
-            "density": {group: width / max(1, first[group]) for group, width in here.items()},
-            "difference": self.following.get("difference", 0.0),
-            "notes": self.following.get("notes", []),
-        }
+            "difference": 0.0,
+            "notes": [],
+        } | self.following
+        return known | sizes(module, self.nodes, probe, self.history)
 
     def extend(self, folder: Path, trainer: L.Trainer, module: L.LightningModule) -> None:
         """For subclasses: add files to a round's folder before it takes its name."""
@@ -229,13 +240,5 @@ class PNAO(L.Callback):
         """``module``, narrowed, with the weights of a finished round; None: the last whole one."""
         pnao = PNAO(nodes, dirpath=dirpath)
         pnao.nodes = declared(module, nodes)
-        pnao.restore(module, pnao.store.count() - 1 if round is None else round)
+        pnao.restore(module, max(0, pnao.store.count() - 1) if round is None else round)
         return module
-
-
-def log_round(trainer: L.Trainer, record: Mapping[str, Any]) -> None:
-    """Tell the Trainer's loggers the round's sizes, with the round as the step."""
-    numbers = {f"pnao/{key}": record[key] for key in ("score", "parameters", "macs", "difference")}
-    numbers |= {f"pnao/width/{group}": width for group, width in record["widths"].items()}
-    for logger in trainer.loggers:
-        logger.log_metrics(numbers, step=record["round"])

@@ -1,14 +1,11 @@
 """What PNAO refuses, before any training."""
 
-from typing import TYPE_CHECKING
-
 import lightning as L
 from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-if TYPE_CHECKING:
-    from mer_lightning.pnao.callback import PNAO
+from mer_lightning.pnao.store import RoundStore
 
 CLASHING = (StochasticWeightAveraging, WeightAveraging, ModelPruning)
 
@@ -20,10 +17,22 @@ def check_values(**values: tuple[object, bool]) -> None:
             raise ValueError(f"PNAO: {name}={value!r} makes no sense; see help(PNAO)")
 
 
-def check_fit(pnao: "PNAO", trainer: L.Trainer, module: L.LightningModule) -> None:
-    """RuntimeError for a fit that is none of the rounds; ValueError for what does not go with pruning."""
-    if pnao.number is None or pnao.store.done(pnao.number):
+def check_fit(number: int | None, store: RoundStore, trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Refuse a fit that cannot be a round.
+
+    Args:
+        number: of the round that waits for its fit, if one does.
+
+    Raises:
+        RuntimeError: no round waits, or the Trainer has trained before.
+        ValueError: something does not go with pruning.
+    """
+    if number is None or store.done(number):
         raise RuntimeError("PNAO: a fit outside of a round; loop over pnao.rounds(module), one fit a turn")
+    if trainer.global_step or trainer.current_epoch:
+        raise RuntimeError(
+            "PNAO: this Trainer has trained before and would stop early; make a new one a round"
+        )
     if not module.automatic_optimization:
         raise ValueError("PNAO: manual optimization has no step to add the sparse term to; use automatic")
     strategy = trainer.strategy
@@ -31,7 +40,7 @@ def check_fit(pnao: "PNAO", trainer: L.Trainer, module: L.LightningModule) -> No
     if not whole or isinstance(strategy, DeepSpeedStrategy):
         name = type(strategy).__name__
         raise ValueError(f"PNAO: {name} keeps parts of the parameters, which cannot be pruned; use ddp")
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher) and pnao.store.path is None:
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher) and store.path is None:
         raise ValueError("PNAO: spawned processes keep their rounds to themselves; give PNAO a dirpath")
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if clashing := [type(c).__name__ for c in callbacks if isinstance(c, CLASHING)]:

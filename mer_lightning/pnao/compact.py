@@ -1,14 +1,15 @@
 """Physical removal: a masked module becomes a narrower one with the same outputs."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mer_lightning.pnao.layers import Axes, NodesError, axes, replace, resize
-from mer_lightning.pnao.nodes import Nodes, block, declared, widths
+from mer_lightning.pnao.layers import CONVOLUTIONS, NORMS, Axes, NodesError, axes, replace, resize
+from mer_lightning.pnao.nodes import Nodes, block, declared, norm_parts, widths
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,21 +35,23 @@ def kept_in(nodes: Nodes, masks: Mapping[str, Tensor]) -> dict[str, Kept]:
 
 def _mask(source: str | int | tuple[str, int], masks: Mapping[str, Tensor]) -> Tensor:
     group, count = block(source)
-    return masks[group].repeat_interleave(count) if group else torch.ones(count, dtype=torch.bool)
+    return masks[group].repeat_interleave(count) if group is not None else torch.ones(count, dtype=torch.bool)
 
 
 def _index(mask: Tensor | None) -> Tensor | None:
     return None if mask is None or bool(mask.all()) else mask.nonzero().squeeze(1)
 
 
-def take(tensor: Tensor, axes: Axes, kept: Kept) -> Tensor:
-    """A copy of what stays of a layer's tensor, or of the optimizer's state for it.
+def take(tensor: Tensor, axes: Axes, kept: Kept, like: Tensor) -> Tensor:
+    """A copy of what stays of a layer's tensor ``like``, or of the optimizer's state for it.
 
-    A scalar (Adam's count of steps) is kept as it is.
+    An axis of another size (Adam's count of steps has none, Adafactor's means over rows one of 1) is kept.
     """
     part = tensor
     for axis, index in ((axes.nodes, kept.nodes), (axes.inputs, kept.inputs)):
-        if axis is not None and index is not None and tensor.ndim > axis:
+        if axis is None or index is None or tensor.ndim <= axis:
+            continue
+        if tensor.shape[axis] == like.shape[axis]:
             part = part.index_select(axis, index.to(tensor.device))
     return tensor.clone() if part is tensor else part
 
@@ -62,8 +65,25 @@ def narrow(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> None
     for name, kept in kept_in(nodes, masks).items():
         layer = module.get_submodule(name)
         for tensor, its_axes in axes(layer).items():
-            replace(layer, tensor, take(getattr(layer, tensor).detach(), its_axes, kept))
+            value = getattr(layer, tensor).detach()
+            replace(layer, tensor, take(value, its_axes, kept, value))
         resize(layer, *(None if index is None else len(index) for index in kept))
+
+
+@contextmanager
+def narrow_while(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> Iterator[None]:
+    """Narrow ``module`` for the block, then give it back its own parameters and sizes."""
+    layers = [module.get_submodule(name) for name in kept_in(nodes, masks)]
+    before = [
+        layer.__dict__ | {"_parameters": dict(layer._parameters), "_buffers": dict(layer._buffers)}
+        for layer in layers
+    ]
+    try:
+        narrow(module, nodes, masks)
+        yield
+    finally:
+        for layer, attributes in zip(layers, before, strict=True):
+            layer.__dict__.update(attributes)
 
 
 def compact(module: M, masks: Mapping[str, Tensor], nodes: Nodes | None = None) -> M:
@@ -95,19 +115,27 @@ def check_masks(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) ->
         if mask is None or mask.dtype != torch.bool or mask.shape != (count,):
             found = "none" if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
             raise NodesError(f"group {group!r}: expected a bool mask of shape ({count},), found {found}")
+        convolution = any(isinstance(module.get_submodule(x), CONVOLUTIONS) for x in nodes.writes[group])
+        if convolution and not mask.any():
+            raise NodesError(f"group {group!r}: a convolution needs a node; keep one (min_width=1)")
+    for group, parts in norm_parts(module, nodes).items():
+        if len(set(masks[group].view(parts, -1).sum(dim=1).tolist())) > 1:
+            raise NodesError(
+                f"group {group!r}: the mask must keep as many nodes in each of its GroupNorm's {parts} parts"
+            )
     if unknown := sorted(set(masks) - set(nodes.writes)):
         raise NodesError(f"a mask for {unknown[0]!r}, which is no group")
 
 
 def masked_state(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The module's state with the masked nodes at zero: weights, biases, and the columns that read them."""
-    state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    """The state of the touched layers, masked nodes at zero: weights, biases, and columns that read them."""
+    state: dict[str, Tensor] = {}
     for name, kept in kept_in(nodes, masks).items():
         layer = module.get_submodule(name)
         for tensor, its_axes in axes(layer).items():
+            value = state[f"{name}.{tensor}"] = getattr(layer, tensor).detach().clone()
             for axis, index in ((its_axes.nodes, kept.nodes), (its_axes.inputs, kept.inputs)):
                 if axis is not None and index is not None and not tensor.startswith("running_"):
-                    value = state[f"{name}.{tensor}"]
                     gone = torch.ones(value.shape[axis], dtype=torch.bool, device=value.device)
                     gone[index.to(value.device)] = False
                     value.index_fill_(axis, gone.nonzero().squeeze(1), 0)
@@ -128,7 +156,7 @@ def fit_widths(module: nn.Module, state: Mapping[str, Tensor], nodes: Nodes | No
     nodes = declared(module, nodes)
     masks = {}
     for group, count in widths(module, nodes).items():
-        name = nodes.writes[group][0]
+        name = next(x for x in nodes.writes[group] if not isinstance(module.get_submodule(x), NORMS))
         axis = axes(module.get_submodule(name))["weight"].nodes or 0
         saved = state.get(f"{name}.weight")
         if saved is None or saved.shape[axis] > count:
@@ -141,7 +169,7 @@ def prunable_parameters(module: nn.Module, nodes: Nodes, widths: Mapping[str, in
     """Parameters of all layers that the nodes touch, if the groups had these ``widths``."""
     rows = {name: widths[group] for group, names in nodes.writes.items() for name in names}
     columns = {
-        name: sum(widths[group] * k if group else k for group, k in map(block, sources))
+        name: sum(widths[group] * k if group is not None else k for group, k in map(block, sources))
         for name, sources in nodes.reads.items()
     }
     total = 0

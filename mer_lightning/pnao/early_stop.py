@@ -30,7 +30,10 @@ class EarlyStopPoint:
         """
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics)) or "none"
-            raise ValueError(f"PNAO: monitor={self.monitor!r} is not logged; logged are {known}")
+            raise ValueError(
+                f"PNAO: monitor={self.monitor!r} is not logged at the end of validation (or, without one, "
+                f"of an epoch); logged are {known}"
+            )
         score = float(trainer.strategy.broadcast(trainer.callback_metrics[self.monitor].item()))
         if math.isnan(score) or self.sign * score <= self.sign * self.score:
             return
@@ -42,7 +45,7 @@ class EarlyStopPoint:
     def go_back(self, module: L.LightningModule) -> None:
         """Bring the module to the point. ValueError if no score was a number."""
         if not self.weights:
-            raise ValueError(f"PNAO: {self.monitor} was never a number")
+            raise ValueError(f"PNAO: {self.monitor} was never a number in this fit")
         module.load_state_dict(self.weights)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mer_lightning.pnao.layers import NORMS, axes
-from mer_lightning.pnao.nodes import Nodes
+from mer_lightning.pnao.layers import NORMS, NodesError, axes
+from mer_lightning.pnao.nodes import Nodes, widths
 
 SCALES = ("none", "layer")
 
@@ -45,6 +45,15 @@ def weight_importance(module: nn.Module, nodes: Nodes, trainer: Any = None) -> d
         members = [node_importance(weight.movedim(axis.nodes or 0, 0)) for weight, axis in weights]
         importances[group] = sum(members[1:], members[0]) / len(members)
     return importances
+
+
+def check_importances(module: nn.Module, nodes: Nodes, importances: Mapping[str, Tensor]) -> None:
+    """NodesError unless a criterion gave a finite number for each node of each group."""
+    for group, count in widths(module, nodes).items():
+        g = importances.get(group)
+        if g is None or g.shape != (count,) or not g.isfinite().all():
+            found = "none" if g is None else f"{tuple(g.shape)}, {int(g.isfinite().sum())} of them finite"
+            raise NodesError(f"group {group!r}: expected ({count},) finite importances, found {found}")
 
 
 def scaled(importances: Mapping[str, Tensor], scale: str) -> dict[str, Tensor]:

@@ -4,11 +4,11 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)  # _NormBase: BatchNorm, InstanceNorm
 READERS = (nn.Linear, *CONVOLUTIONS)
 PRUNABLE = (*READERS, *NORMS, nn.Embedding)
 
@@ -42,7 +42,7 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 def mixes_nodes(layer: nn.Module) -> bool:
     """Whether a normalisation takes its statistics over several nodes, so that removing some changes them."""
-    return isinstance(layer, nn.LayerNorm) or (
+    return isinstance(layer, nn.LayerNorm | nn.RMSNorm) or (
         isinstance(layer, nn.GroupNorm) and layer.num_groups < layer.num_channels
     )
 
@@ -56,12 +56,12 @@ def width(layer: nn.Module) -> int:
             return layer.out_channels
         case nn.Embedding():
             return layer.embedding_dim
-        case nn.LayerNorm():
+        case nn.LayerNorm() | nn.RMSNorm():
             return layer.normalized_shape[0]
         case nn.GroupNorm():
             return layer.num_channels
         case _:
-            return cast(_BatchNorm, layer).num_features
+            return cast(_NormBase, layer).num_features
 
 
 def columns(layer: nn.Module) -> int:
@@ -71,6 +71,8 @@ def columns(layer: nn.Module) -> int:
 
 def resize(layer: nn.Module, nodes: int | None, inputs: int | None) -> None:
     """Set the layer's own numbers to its tensors' new sizes; None: as it is."""
+    if isinstance(layer, nn.GroupNorm) and nodes is not None:
+        layer.num_groups = max(1, min(layer.num_groups, nodes))  # no more groups than nodes
     for names, size in ((_node_attributes(layer), nodes), (_input_attributes(layer), inputs)):
         for name in names if size is not None else ():
             setattr(layer, name, (size,) if name == "normalized_shape" else size)
@@ -82,11 +84,10 @@ def _node_attributes(layer: nn.Module) -> tuple[str, ...]:
             return ("out_features",)
         case nn.Embedding():
             return ("embedding_dim",)
-        case nn.LayerNorm():
+        case nn.LayerNorm() | nn.RMSNorm():
             return ("normalized_shape",)
         case nn.GroupNorm():
-            each_its_own = layer.num_groups == layer.num_channels
-            return ("num_channels", "num_groups") if each_its_own else ("num_channels",)
+            return ("num_channels",)
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             return ("out_channels", "in_channels", "groups") if is_depthwise(layer) else ("out_channels",)
         case _:
@@ -109,7 +110,7 @@ def check_layer(module: nn.Module, name: str, *, reads: bool) -> nn.Module:
         raise NodesError(
             f"layer {name!r}: a {kind} cannot {what}; {', '.join(c.__name__ for c in allowed)} can"
         )
-    if is_parametrized(layer) or hasattr(layer, "weight_g"):
+    if is_parametrized(layer) or "weight" not in layer._parameters:  # weight_norm, prune
         raise NodesError(f"layer {name!r}: its weight is computed (parametrization); remove that first")
     if isinstance(getattr(layer, "weight", None), nn.parameter.UninitializedParameter):
         raise NodesError(f"layer {name!r}: a lazy layer without sizes; run a batch through the module first")
@@ -118,8 +119,8 @@ def check_layer(module: nn.Module, name: str, *, reads: bool) -> nn.Module:
             f"layer {name!r}: a convolution of {layer.groups} groups; only depthwise ones can be pruned, "
             "as one of the layers in writes"
         )
-    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) != 1:
-        raise NodesError(f"layer {name!r}: a LayerNorm over {layer.normalized_shape}, expected one axis")
+    if isinstance(layer, nn.LayerNorm | nn.RMSNorm) and len(layer.normalized_shape) != 1:
+        raise NodesError(f"layer {name!r}: a {kind} over {layer.normalized_shape}, expected one axis")
     return layer
 
 

@@ -3,6 +3,7 @@
 Pure functions of importances and numbers; a mask is True where the node stays.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -113,11 +114,13 @@ def target_masks(importances: Importances, budget: float, size: Callable[[Mappin
     Returns:
         The masks of the lowest threshold on importance that fits; all nodes if they do.
     """
-    levels = torch.cat([g.detach().cpu().double() for g in importances.values()]).unique()  # type: ignore[no-untyped-call]  # ascending
-    low, high = 0, len(levels)  # of the thresholds ``levels[i]``, the first that fits
-    while low < high:
-        middle = (low + high) // 2
-        kept = {group: int((g.cpu().double() >= levels[middle]).sum()) for group, g in importances.items()}
-        low, high = (low, middle) if size(kept) <= budget else (middle + 1, high)
-    threshold = levels[min(low, len(levels) - 1)] if len(levels) else 0.0
-    return {group: g.double() >= threshold for group, g in importances.items()}
+    levels = sorted({level for g in importances.values() for level in g.tolist()})
+
+    def masks(threshold: float) -> Masks:
+        return {group: g >= threshold for group, g in importances.items()}
+
+    def fits(threshold: float) -> bool:
+        return size({group: int(mask.sum()) for group, mask in masks(threshold).items()}) <= budget
+
+    first = bisect_left(levels, True, key=fits)
+    return masks(levels[min(first, len(levels) - 1)] if levels else 0.0)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import lcm
 
 from torch import nn
 
@@ -34,7 +35,12 @@ class Nodes:
         owners = Counter(layer for layers in self.writes.values() for layer in layers)
         if twice := [layer for layer, count in owners.items() if count > 1]:
             raise NodesError(f"layer {twice[0]!r}: its nodes are declared twice in writes")
-        read = {group for sources in self.reads.values() for group, _ in map(block, sources) if group}
+        blocks = {layer: list(map(block, sources)) for layer, sources in self.reads.items()}
+        if odd := [layer for layer, found in blocks.items() if any(count < 1 for _, count in found)]:
+            raise NodesError(
+                f"layer {odd[0]!r}: reads a block of no columns; expected 1 or more for each node"
+            )
+        read = {group for found in blocks.values() for group, _ in found if group is not None}
         if unknown := sorted(read - set(self.writes)):
             raise NodesError(f"reads names the group {unknown[0]!r}, which is not in writes")
         if unread := sorted(set(self.writes) - read):
@@ -106,7 +112,7 @@ def widths(module: nn.Module, nodes: Nodes) -> dict[str, int]:
                 )
     for name, sources in nodes.reads.items():
         layer = check_layer(module, name, reads=True)
-        expected = sum(found[group] * k if group else k for group, k in map(block, sources))
+        expected = sum(found[group] * k if group is not None else k for group, k in map(block, sources))
         if columns(layer) != expected:
             raise NodesError(f"layer {name!r}: reads {columns(layer)} columns, its sources have {expected}")
     _refuse_shared(module, nodes)
@@ -126,9 +132,9 @@ def _refuse_shared(module: nn.Module, nodes: Nodes) -> None:
 
 def norm_parts(module: nn.Module, nodes: Nodes) -> dict[str, int]:
     """Group -> parts of the GroupNorm on it, if each has several nodes: they must stay equally wide."""
-    found = {}
+    found: dict[str, int] = {}
     for group, names in nodes.writes.items():
         for layer in map(module.get_submodule, names):
             if isinstance(layer, nn.GroupNorm) and 1 < layer.num_groups < layer.num_channels:
-                found[group] = layer.num_groups
+                found[group] = lcm(found.get(group, 1), layer.num_groups)
     return found

@@ -1,6 +1,5 @@
 """The optimizer's side of a round: the sparse term, the state that goes on, the schedule's rewinding."""
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,40 +52,74 @@ def narrowed(
 ) -> State:
     """The state of what the masks keep, for the parameters of the narrower module."""
     kept, narrow = kept_in(nodes, masks), dict(state)
-    for layer, its_kept in kept.items():
-        for tensor, its_axes in axes(module.get_submodule(layer)).items():
-            for key in [k for k in state if k.partition("/")[2] == f"{layer}.{tensor}"]:
-                narrow[key] = take(state[key], its_axes, its_kept)
+    for key in state:
+        layer, _, tensor = key.partition("/")[2].rpartition(".")
+        if layer in kept and tensor in (found := axes(module.get_submodule(layer))):
+            full = module.get_parameter(f"{layer}.{tensor}")
+            narrow[key] = take(state[key], found[tensor], kept[layer], full)
     return narrow
 
 
 def put_back(state: Mapping[str, Tensor], module: nn.Module, optimizer: Optimizer) -> None:
-    """Let the optimizer go on from ``state``."""
-    parameters = dict(module.named_parameters())
+    """Let the optimizer go on from ``state``, each tensor on the device that the optimizer wants."""
+    found: dict[str, State] = {}
     for key, tensor in state.items():
         kind, _, name = key.partition("/")
-        parameter = parameters[name]
-        optimizer.state[parameter][kind] = tensor.to(parameter.device)
+        found.setdefault(name, {})[kind] = tensor.clone()
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    whole = optimizer.state_dict()
+    for group, saved in zip(optimizer.param_groups, whole["param_groups"], strict=True):
+        for parameter, index in zip(group["params"], saved["params"], strict=True):
+            if names.get(parameter) in found:
+                whole["state"][index] = found[names[parameter]]
+    optimizer.load_state_dict(whole)
 
 
-def rewind(trainer: L.Trainer, epoch: int) -> None:
-    """Let this fit go through the schedule from ``epoch`` to its end, epoch by epoch or step by step.
-
-    Raises:
-        ValueError: a schedule without a course of its own (ReduceLROnPlateau), or nothing left of it.
-    """
-    if not epoch:
-        return
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        if epoch >= trainer.max_epochs:
-            raise ValueError(f"rewind_epoch={epoch}: expected less than the Trainer's max_epochs")
-        trainer.fit_loop.max_epochs = trainer.max_epochs - epoch
-    steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+def steps_before(trainer: L.Trainer, epoch: int) -> list[int]:
+    """Of each schedule, how often Lightning steps it before ``epoch``; ValueError as from ``rewind``."""
+    if trainer.max_epochs and 0 < trainer.max_epochs <= epoch:
+        raise ValueError(f"rewind_epoch={epoch}: expected less than max_epochs={trainer.max_epochs}")
+    if trainer.max_steps > 0 and trainer.max_steps <= epoch * steps_in_epoch(trainer):
+        raise ValueError(f"rewind_epoch={epoch}: comes after the last step, max_steps={trainer.max_steps}")
+    counts = []
     for config in trainer.lr_scheduler_configs:
         if config.reduce_on_plateau:
             raise ValueError("rewind_epoch > 0: ReduceLROnPlateau has no course to go back on; leave it at 0")
-        count = epoch if config.interval == "epoch" else epoch * steps
-        _step(config.scheduler, count // config.frequency)
+        if config.interval == "step":
+            counts.append(epoch * steps_in_epoch(trainer, config.frequency))
+        elif epoch % config.frequency:
+            raise ValueError(f"rewind_epoch={epoch}: expected a multiple of the schedule's frequency")
+        else:
+            counts.append(epoch // config.frequency)
+    return counts
+
+
+def steps_in_epoch(trainer: L.Trainer, frequency: int = 1) -> int:
+    """How often in an epoch Lightning steps the optimizer, or a schedule by steps of that frequency."""
+    batches, every = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if isinstance(batches, float):
+        raise ValueError("rewind_epoch > 0: steps can be counted only if the training loader has a length")
+    stepped = (b for b in range(1, batches + 1) if b % every == 0 or b == batches)
+    return sum(b % frequency == 0 for b in stepped)
+
+
+def rewind(trainer: L.Trainer, epoch: int, *, only_check: bool) -> None:
+    """Let this fit go through the schedule from ``epoch`` to its end, epoch by epoch or step by step.
+
+    Raises:
+        ValueError: a schedule cannot be entered there, or nothing is left of the fit.
+    """
+    if not epoch:
+        return
+    counts, loop = steps_before(trainer, epoch), trainer.fit_loop
+    if only_check:
+        return
+    for config, count in zip(trainer.lr_scheduler_configs, counts, strict=True):
+        _step(config.scheduler, count)
+    if loop.max_epochs is not None and loop.max_epochs > 0:
+        loop.max_epochs -= epoch
+    if loop.max_steps > 0:
+        loop.epoch_loop.max_steps -= epoch * steps_in_epoch(trainer)
 
 
 def _step(scheduler: Any, count: int) -> None:

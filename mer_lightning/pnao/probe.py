@@ -6,51 +6,57 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mer_lightning.pnao.compact import masked_state, narrow
+from mer_lightning.pnao.compact import masked_state, narrow_while
 from mer_lightning.pnao.layers import READERS, NodesError, mixes_nodes
 from mer_lightning.pnao.nodes import Nodes, norm_parts, widths
 
-TOLERANCE = 1e-3  # of the outputs' size, which is how far off a wrong declaration is
+TOLERANCE = 1e-3  # of an output's size, far below what a wrong declaration changes
 
 
 class Probe:
     """An input for ``forward``: ``example_input_array``, or else the inputs of a batch.
 
-    Of a batch that is a tuple or list the first part counts. No random number is used up.
+    Of a batch that is a tuple or list the first part counts.
     """
 
-    def __init__(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        example = module.example_input_array
-        given = example is not None
-        if not given:
-            example = _first_batch(trainer)
-        example = trainer.strategy.batch_to_device(example, dataloader_idx=0)
-        example = trainer.precision_plugin.convert_input(example)
-        self.arguments: tuple[Any, ...] = (example,)
+    def __init__(self, trainer: L.Trainer, module: L.LightningModule, batch: Any) -> None:
+        self.precision, self.device = trainer.precision_plugin, module.device
+        self.arguments: tuple[Any, ...] = ()
         self.keywords: dict[str, Any] = {}
-        if isinstance(example, tuple | list):
-            self.arguments = tuple(example) if given else (example[0],)
-        elif given and isinstance(example, dict):
-            self.arguments, self.keywords = (), example
+        example = module.example_input_array
+        if example is None:
+            self.arguments = (copy.deepcopy(batch[0] if isinstance(batch, tuple | list) else batch),)
+            return
+        example = move_data_to_device(self.precision.convert_input(example), self.device)
+        if isinstance(example, dict):
+            self.keywords = example
+        else:
+            self.arguments = example if isinstance(example, tuple) else (example,)
 
     @torch.no_grad()
     def __call__(self, module: nn.Module, state: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        """The module's float outputs, in evaluation mode; with ``state`` in the place of its own."""
+        """The module's float outputs, in evaluation mode; with ``state`` in the place of its own.
+
+        No random number is used up, and nothing is computed in less than the module's own precision.
+        """
         training = [m for m in module.modules() if m.training]
         module.eval()
+        kind, cuda = self.device.type, [self.device] if self.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng():
-                if state is None:
-                    outputs = module(*self.arguments, **self.keywords)
-                else:
-                    outputs = functional_call(module, dict(state), self.arguments, self.keywords)
+            with (
+                torch.random.fork_rng(cuda),
+                self.precision.forward_context(),
+                torch.autocast(kind, enabled=False),
+            ):
+                outputs = functional_call(module, dict(state or {}), self.arguments, self.keywords)
         finally:
             for m in training:
                 m.training = True
-        return [x.float() for x in tensors(outputs) if x.is_floating_point()]
+        return [x for x in tensors(outputs) if x.is_floating_point()]
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -65,12 +71,9 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
-def _first_batch(trainer: L.Trainer) -> Any:
-    loaders: Any = trainer.val_dataloaders or trainer.train_dataloader
-    while isinstance(loaders, list | tuple | dict):
-        loaders = next(iter(loaders.values() if isinstance(loaders, dict) else loaders))
-    with torch.random.fork_rng():
-        return next(iter(loaders))
+def largest(x: Tensor) -> float:
+    """The largest absolute value; 0 of an empty tensor."""
+    return float(x.float().abs().max()) if x.numel() else 0.0
 
 
 def difference(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor], probe: Probe) -> float:
@@ -78,54 +81,77 @@ def difference(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor], pro
 
     Only rounding, unless a LayerNorm or GroupNorm takes its statistics over nodes that go.
     """
-    narrower = copy.deepcopy(module)
-    narrow(narrower, nodes, masks)
-    pairs = zip(probe(module, masked_state(module, nodes, masks)), probe(narrower), strict=True)
-    return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)
+    masked = probe(module, masked_state(module, nodes, masks))
+    with narrow_while(module, nodes, masks):
+        narrow = probe(module)
+    return max((largest(a - b) for a, b in zip(masked, narrow, strict=True)), default=0.0)
 
 
 def check_declaration(module: nn.Module, nodes: Nodes, probe: Probe) -> None:
-    """Try a narrowing before any training: every group without its last node.
+    """Try a narrowing before any training: of each group in turn half the nodes go.
+
+    Where a normalisation takes its statistics over the group's nodes, only that the module runs is seen.
 
     Raises:
-        NodesError: a layer that is not declared reads a group (it is named), or the outputs are others.
+        NodesError: a layer that is not declared works on a group (it is named), or the outputs are others.
     """
     try:
-        size = max((float(x.abs().max()) for x in probe(module) if x.numel()), default=0.0)
+        probe(module)
     except Exception as error:
         raise NodesError(
-            f"{type(module).__name__} could not be run on the first part of a batch ({error}); "
-            "set its example_input_array"
+            f"{type(module).__name__}.forward could not be run on the first part of a batch ({error}); "
+            "set the module's example_input_array"
         ) from error
-    parts = norm_parts(module, nodes)
-    masks = {group: _without_last(n, parts.get(group, 1)) for group, n in widths(module, nodes).items()}
-    narrower = copy.deepcopy(module)
-    narrow(narrower, nodes, masks)
-    entered: list[str] = []
-    for name, layer in narrower.named_modules():
-        layer.register_forward_pre_hook(lambda *_, name=name: entered.append(name))
-    try:
-        narrow_outputs = probe(narrower)
-    except Exception as error:
-        raise NodesError(
-            f"layer {entered[-1]!r}: reads pruned nodes and is not declared so ({error}); add it to reads, "
-            "or to writes if it passes them on"
-        ) from error
-    written = [module.get_submodule(name) for names in nodes.writes.values() for name in names]
-    if any(mixes_nodes(layer) for layer in written):
-        return
-    for a, b in zip(probe(module, masked_state(module, nodes, masks)), narrow_outputs, strict=True):
-        if a.shape != b.shape or (a.numel() and float((a - b).abs().max()) > TOLERANCE * max(size, 1.0)):
-            raise NodesError(
-                "the declared nodes do not describe the module: without the last node of each group its "
-                "outputs are not those of the masked module; check the order of reads and the tied layers"
-            )
+    here, parts = widths(module, nodes), norm_parts(module, nodes)
+    for group, width in here.items():
+        masks = {name: torch.ones(count, dtype=torch.bool) for name, count in here.items()}
+        masks[group] = _half(width, parts.get(group, 1))
+        with narrow_while(module, nodes, masks):
+            narrow = _run(module, group, probe)
+        if any(mixes_nodes(module.get_submodule(name)) for name in nodes.writes[group]):
+            continue
+        for a, b in zip(probe(module, masked_state(module, nodes, masks)), narrow, strict=True):
+            tolerance = max(TOLERANCE, 8 * torch.finfo(a.dtype).eps) * largest(a)
+            if a.shape != b.shape or largest(a - b) > tolerance:
+                raise NodesError(
+                    f"group {group!r}: without some of its nodes the outputs are not those of the masked "
+                    "module; check the order in reads, the tied layers in writes, and what forward does with "
+                    "the nodes"
+                )
 
 
-def _without_last(width: int, parts: int) -> Tensor:
-    """(width,) mask without the last node of each of the equal parts, unless it is the only one."""
+def _half(width: int, parts: int) -> Tensor:
+    """(width,) mask without about half the nodes of each of the equal parts, drawn at random.
+
+    The first goes and the last stays, so that a reversed order is seen.
+    """
     each = width // parts
-    return (torch.arange(width) % max(1, each)) < max(1, each - 1)
+    mask = torch.randperm(each, generator=torch.Generator().manual_seed(0)) >= each // 2
+    mask[:1], mask[-1:] = False, True
+    return mask.repeat(parts)
+
+
+def _run(module: nn.Module, group: str, probe: Probe) -> list[Tensor]:
+    """The outputs of the narrower module. NodesError with the name of the layer that cannot be run."""
+    running: list[str] = []  # from the module down to what is being run
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    hooks = []
+    for name, layer in module.named_modules():
+        hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+        hooks.append(layer.register_forward_hook(leave))
+    try:
+        return probe(module)
+    except Exception as error:
+        raise NodesError(
+            f"layer {running[-1] or type(module).__name__!r}: cannot be run with a narrower {group!r} "
+            f"({error}); declare in reads how it reads the nodes, or in writes that it passes them on"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def macs(module: nn.Module, probe: Probe) -> int:
@@ -133,8 +159,8 @@ def macs(module: nn.Module, probe: Probe) -> int:
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        fan_in = layer.weight[0].numel() if output.numel() else 0  # type: ignore[index]
-        counts.append(output[0].numel() * fan_in)
+        fan_in = layer.weight[:1].numel()  # type: ignore[index]
+        counts.append(output[:1].numel() * fan_in)
 
     hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, READERS)]
     try:

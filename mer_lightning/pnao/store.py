@@ -82,7 +82,7 @@ class RoundStore:
         number = 0
         while self.path is not None and self.done(number):
             if self.verify and (name := damaged(self.folder(number))):
-                warnings.warn(f"{name} is damaged: round {number} is trained again", stacklevel=2)
+                warnings.warn(f"{name} is damaged: going on from the round before", stacklevel=2)
                 break
             number += 1
         return number
@@ -111,7 +111,7 @@ class RoundStore:
             write_checksums(folder)
 
     def read(self, number: int) -> Round:
-        """A finished round. FileNotFoundError if it is not there."""
+        """A finished round. FileNotFoundError if it is not there, OSError if it is damaged."""
         if self.path is None:
             if self.latest is None or self.latest[0] != number:
                 raise FileNotFoundError(f"round {number} is not kept: PNAO has no dirpath")
@@ -119,14 +119,29 @@ class RoundStore:
         folder = self.folder(number)
         if not self.done(number):
             raise FileNotFoundError(f"{folder}: no finished round there")
+        if self.verify and (name := damaged(folder)):
+            raise OSError(f"{name} is damaged: remove {folder}, and pnao.rounds() trains it again")
         parts = {p: load_file(f) if (f := folder / f"{p}.safetensors").is_file() else {} for p in PARTS}
-        return Round(**parts, **json.loads((folder / "round.json").read_text(encoding="utf-8")))
+        return Round(**parts, **self._json(number))
 
-    def records(self) -> list[dict[str, Any]]:
-        """The records of all finished rounds below the folder."""
-        rounds = range(self.count())
-        texts = [(self.folder(n) / "round.json").read_text(encoding="utf-8") for n in rounds]
-        return [json.loads(text)["record"] for text in texts]
+    def record(self, number: int) -> dict[str, Any]:
+        """The record of a finished round."""
+        if self.path is None:
+            return self.read(number).record
+        return dict(self._json(number)["record"])
+
+    def _json(self, number: int) -> dict[str, Any]:
+        return dict(json.loads((self.folder(number) / "round.json").read_text(encoding="utf-8")))
+
+    def begin(self, number: int) -> None:
+        """Make ready for round ``number``: later ones, and what a killed process left, count no more."""
+        self.latest = None
+        for folder in () if self.path is None else self.path.glob("round_*"):
+            name = folder.name.removeprefix("round_")
+            if name.isdecimal() and int(name) >= number:
+                (folder / CHECKSUMS).unlink(missing_ok=True)
+        for folder in () if self.path is None else self.path.glob(".round_*.unfinished"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_checksums(folder: Path) -> None:
@@ -138,12 +153,16 @@ def write_checksums(folder: Path) -> None:
 
 def damaged(folder: Path) -> Path | None:
     """The first file that is not as it was written; None if all are."""
-    for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
+    checksums = folder / CHECKSUMS
+    lines = (
+        checksums.read_text(encoding="utf-8", errors="replace").splitlines() if checksums.is_file() else []
+    )
+    for line in lines:
         digest, _, name = line.partition("  ")
         path = folder / Path(name).name
         if not path.is_file() or _sha256(path) != digest:
             return path
-    return None
+    return None if lines else checksums
 
 
 def _sha256(path: Path) -> str:
