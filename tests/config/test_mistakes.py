@@ -49,8 +49,8 @@ def test_the_nearest_key(key: str, meant: str | None) -> None:
         ("data.levels=a", "data.levels=a: Invalid value assigned: str is not a ListConfig, list or tuple."),
         (
             "fusion=entrpy",
-            "fusion=entrpy: expected one of attention, attention_calibrated, entropy, entropy_calibrated, linear, "
-            "linear_fitted, mean; did you mean 'entropy'?",
+            "fusion=entrpy: expected one of attention, attention_calibrated, entropy, entropy_calibrated, "
+            "linear, linear_fitted, mean; did you mean 'entropy'?",
         ),
         ("+fusion=mean", "fusion has a choice already: say fusion=NAME, without a +"),
         ("experiment=pnao", "experiment has no choice by default: say +experiment=NAME"),

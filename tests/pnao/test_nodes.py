@@ -1,4 +1,4 @@
-"""Declarations: before any training, what does not fit is refused by its name, and what fits is let through."""
+"""Declarations: what does not fit is refused by its name before any training, what fits is let through."""
 
 from typing import Any
 
