@@ -28,7 +28,7 @@ HIERARCHICAL = [
         dimension=8,
         softmax=False,
         fusion="linear",
-        fusion_options={"weights": list((1, 2))},
+        fusion_options={"weights": [1, 2]},
     ),
 ]
 
