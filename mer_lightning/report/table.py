@@ -150,7 +150,7 @@ def csv_text(sets: Sequence[DataSet]) -> str:
 def header(data: DataSet) -> list[str]:
     """Column titles of the table for readers."""
     scores = [f"{part} {measure.title()} {ARROWS[measure]}" for part, measure in columns(data)]
-    costs = ["One network: parameters (left)", "MACs", "Fold ensemble: parameters", "MACs", "Seconds"]
+    costs = ["One network: parameters (left)", "its MACs", "Fold ensemble: parameters", "its MACs", "Seconds"]
     return ["System", *scores, "Seeds", *costs]
 
 
