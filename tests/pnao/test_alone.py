@@ -96,8 +96,10 @@ class Module(L.LightningModule):
 module, loader = Module(), torch.utils.data.DataLoader(torch.randn(8, 3), 4)
 pnao = PNAO(chain("net.0", "net.2"), rate=0.9, rounds=1, max_share=0.5, dirpath=sys.argv[1])
 for number in pnao.rounds(module):
-    L.Trainer(max_epochs=1, callbacks=[pnao], logger=False, enable_checkpointing=False).fit(module, loader, loader)
-assert PNAO.load(Module(), sys.argv[1], nodes=chain("net.0", "net.2")).net[0].out_features == module.net[0].out_features < 8
+    trainer = L.Trainer(max_epochs=1, callbacks=[pnao], logger=False, enable_checkpointing=False)
+    trainer.fit(module, loader, loader)
+loaded = PNAO.load(Module(), sys.argv[1], nodes=chain("net.0", "net.2"))
+assert loaded.net[0].out_features == module.net[0].out_features < 8
 assert not [name for name in sys.modules if name.startswith("mer_lightning.") and "pnao" not in name]
 print("works")
 """

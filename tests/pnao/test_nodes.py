@@ -1,4 +1,4 @@
-"""Declarations: before any training, what does not fit is refused by its name, and what fits is let through."""
+"""Declarations: before any training, what does not fit is refused by its name, and the rest let through."""
 
 from typing import Any
 
