@@ -143,5 +143,7 @@ def _check(found: RowDecisions, utterances: int) -> None:
     for name, tensor, shape in zip(Decision._fields, d, shapes, strict=True):
         if tensor.shape != shape or not tensor.is_floating_point() or own not in (0, m):
             raise ValueError(f"{name}: {tensor.dtype} {tuple(tensor.shape)}, expected numbers {shape}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name}: NaN or infinity")
     if rows.dtype != torch.int64 or bool(((rows < 0) | (rows >= utterances)).any()):
         raise ValueError(f"rows: expected indices below {utterances}")

@@ -99,6 +99,8 @@ def test_a_file_reads_back(tmp_path: Path, branches: int) -> None:
         ("rows", torch.arange(B).double()),
         ("log_posterior", torch.zeros(B, C + 1)),
         ("valence", torch.zeros(B, dtype=torch.int64)),
+        ("valence", torch.full((B,), torch.nan)),
+        ("log_posterior", torch.full((B, C), -torch.inf)),
         ("weights", torch.zeros(B, 5)),
         ("branch_log_posteriors", torch.zeros(B, 1, C)),
         ("branch_valences", torch.zeros(())),

@@ -98,5 +98,5 @@ def test_mistakes_are_said_and_nothing_is_written(finished: RunDirectory, tmp_pa
 def test_a_model_without_valence_says_so(finished: RunDirectory) -> None:
     predictor = load(finished.path)
     object.__setattr__(predictor, "has_valence", False)
-    lines = export.shown(predictor, Path("x"), export.Report(1, 0.0))
+    lines = export.shown(predictor, Path("x"), export.Written(1, 0.0))
     assert "valence (B,), without meaning" in lines[1]
