@@ -30,12 +30,8 @@ class DataConfig:
     test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: data.tests
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
-    size: str = (
-        "small"  # synthetic: small (1440 utterances of 64 to 128 dimensions) | full (3784, 1024 to 2048)
-    )
-    resident_gb: float = field(
-        default=8.0, metadata=ASIDE
-    )  # store: a larger one is memory-mapped, not loaded
+    size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
+    resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
     def __post_init__(self) -> None:
         READERS.check(self.reader)

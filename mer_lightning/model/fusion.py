@@ -74,6 +74,8 @@ class EntropyFusion(nn.Module):
 class AttentionFusion(nn.Module):
     """The former system: softmax weights from a linear layer on the concatenated h_i."""
 
+    reads_gathered = ("score",)  # the layers whose inputs are the gathered nodes
+
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.score = nn.Linear(sum(widths), len(widths))

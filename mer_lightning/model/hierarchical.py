@@ -115,8 +115,8 @@ class HierarchicalNetwork(EmotionNetwork):
             branch = self._branch_nodes(index, level)
             writes |= branch.writes
             reads |= branch.reads
-        if self.built_as.fusion == "attention":
-            reads["fusion.score"] = [f"{level}/gathered" for level in self.built_as.levels]
+        for layer in getattr(self.fusion, "reads_gathered", ()):
+            reads[f"fusion.{layer}"] = [f"{level}/gathered" for level in self.built_as.levels]
         return Nodes(writes, reads)
 
     def _branch_nodes(self, index: int, level: str) -> Nodes:
