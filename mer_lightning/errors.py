@@ -55,4 +55,4 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:  # YAML, JSON, safetensors and our own look-ups each raise their own kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: cannot be read, damaged perhaps ({reason}); {remedy}") from error
+        raise UserError(f"{path}: cannot be read (possibly corrupt: {reason}); {remedy}") from error

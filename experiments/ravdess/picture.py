@@ -21,9 +21,10 @@ def draw(pnao: Results, control: Results, ink: str, paper: str) -> bytes:
     with rc_context(RC | dict.fromkeys(KEYS, ink)):
         made, (scores, sizes) = figure(7.2, 2.5, columns=2)
         for name, run, color, marker in (("pnao", pnao, BLUE, "o"), ("rewind_only", control, ORANGE, "s")):
+            look = {"color": color, "marker": marker, "label": name}
             rounds = [r.round for r in run.rounds]
-            scores.plot(rounds, [r.validation.dis for r in run.rounds], color=color, marker=marker, label=name)
-            sizes.plot(rounds, [r.parameters / 1000 for r in run.rounds], color=color, marker=marker, label=name)
+            scores.plot(rounds, [r.validation.dis for r in run.rounds], **look)
+            sizes.plot(rounds, [r.parameters / 1000 for r in run.rounds], **look)
         scores.set_ylabel("Dis (weighted F1)")
         sizes.set_ylabel("thousand parameters")
         sizes.set_ylim(bottom=0)

@@ -197,7 +197,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def make(settings: ManetConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of the feature set ``manet``. Raises UserError where the weights are not to be had."""
     if settings.weights is None:
-        raise UserError(f"extract.manet.weights is not given, and MA-Net is nothing without; {REMEDY}")
+        raise UserError(f"extract.manet.weights is not given: MA-Net needs pretrained weights; {REMEDY}")
     weights = read_weights(Path(settings.weights).expanduser())
     network = empty()
     network.load_state_dict(weights, assign=True)

@@ -49,7 +49,7 @@ def check_whole(path: Path, remedy: str) -> None:
 def damaged(folder: Path) -> str | None:
     """The name of a file of a round that is not as it was written; None if all are.
 
-    Raises UserError where that cannot be seen, for want of the right to read say.
+    Raises UserError where that cannot be seen, for example without the right to read.
     """
     for name in ROUND:
         try:

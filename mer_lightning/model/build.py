@@ -16,7 +16,7 @@ def build(architecture: Architecture) -> EmotionNetwork:
     return cast(EmotionNetwork, NETWORKS[architecture.kind](architecture))
 
 
-def sketched(architecture: Architecture) -> EmotionNetwork:
+def on_meta_device(architecture: Architecture) -> EmotionNetwork:
     """The same without any weights: shapes alone, which take no memory."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has advice on layers of width 0, which are meant
@@ -24,6 +24,6 @@ def sketched(architecture: Architecture) -> EmotionNetwork:
 
 
 def with_weights(network: EmotionNetwork, weights: Mapping[str, Tensor]) -> EmotionNetwork:
-    """A sketched network that takes the tensors themselves for its weights: nothing is copied."""
+    """A network on the meta device that takes the tensors themselves for its weights: nothing is copied."""
     network.load_state_dict(weights, assign=True)
     return network

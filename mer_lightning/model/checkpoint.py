@@ -15,7 +15,7 @@ from mer_lightning.errors import reading
 from mer_lightning.files.checksums import check_whole
 from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.model.base import Architecture, EmotionNetwork
-from mer_lightning.model.build import sketched, with_weights
+from mer_lightning.model.build import on_meta_device, with_weights
 
 REMEDY = "restore or delete it"
 
@@ -55,7 +55,7 @@ def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionN
     """The network without its weights, if these fit; a ValueError otherwise, before any memory is taken."""
     if architecture.layers > len(weights):
         raise ValueError(f"{architecture.layers} layers of {len(weights)} weights")
-    network = sketched(architecture)
+    network = on_meta_device(architecture)
     for name, tensor in network.state_dict().items():
         if name not in weights or weights[name].shape != tensor.shape:
             raise ValueError(f"{name} is missing, or not {list(tensor.shape)}")

@@ -85,7 +85,7 @@ def attempt(directory: RunDirectory, work: Callable[[], None]) -> float | tuple[
         else:
             work()
         return objectives(directory)[count] if directory.finished else None
-    except Exception as error:  # whatever it is, the other settings are none the worse for it
+    except Exception as error:  # one failure must not stop the others
         message = users_mistake(error)
         trace = "" if message else "\n" + "".join(traceback.format_exception(error))
         message = message or described(error)

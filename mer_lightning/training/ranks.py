@@ -1,4 +1,4 @@
-"""Several processes on one fit: rank 0 conducts, the ranks above it train along.
+"""Several processes on one fit: rank 0 coordinates, the ranks above it train along.
 
 Rank 0 alone works in the run directory, shows how it goes, and decides which round comes next. It announces
 each round, and the others wait for that: whatever it wrote before, they can read.

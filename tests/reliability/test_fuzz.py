@@ -72,7 +72,7 @@ def test_the_judge_finds_hangs_hunger_and_leftovers(tmp_path: Path) -> None:
         try:
             np.empty((10**9, 10**9))
         except MemoryError as error:
-            raise UserError("damaged perhaps") from error
+            raise UserError("possibly corrupt") from error
 
     with pytest.raises(FoundError, match="wants all memory"):
         judged(hungry, tmp_path)
