@@ -160,7 +160,9 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
     report = cli("task=report", "report.runs=sweep", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
-    assert "pnao (pnao.rate=0.6)" in report.stdout
+    for rate in ("0.1", "0.6"):  # none of them is the paper's
+        assert f"pnao.rate={rate}" in report.stdout
+    assert "Ours(EnF+PNAO)" not in report.stdout
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
     assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/*"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mer_lightning.errors import UserError, reading
 
 CHECKSUMS = "SHA256SUMS"
-ROUND = (  # what a round writes; what else lies in its folder is not ours
+ROUND = (  # what a round may write; what else lies in its folder is not ours
     *("round.json", "network.json"),
     *(f"{part}.safetensors" for part in ("module", "masks", "optimizer", "random", "network")),
     *(f"{part}.safetensors" for part in ("held_out", "stopping", "test")),
@@ -51,13 +51,18 @@ def damaged(folder: Path) -> str | None:
 
     Raises UserError where that cannot be seen, for example without the right to read.
     """
-    for name in ROUND:
-        try:
-            if not is_whole(folder / name):
+    try:
+        text = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace")
+        listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+        present = {path.name for path in folder.iterdir()}.intersection(ROUND)
+        for name in sorted(present | listed.keys()):
+            if name not in listed or name not in ROUND:
+                return CHECKSUMS
+            if sha256(folder / name) != listed[name]:
                 return name
-        except OSError as error:
-            path = Path(error.filename or folder / name)
-            if error.errno in DAMAGE:
-                return path.name
-            raise UserError(f"{path}: cannot be read: {error.strerror}; the round in it is kept") from error
+    except OSError as error:
+        path = Path(error.filename or folder)
+        if error.errno in DAMAGE:
+            return path.name
+        raise UserError(f"{path}: cannot be read: {error.strerror}; the round in it is kept") from error
     return None

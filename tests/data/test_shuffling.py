@@ -63,6 +63,7 @@ def mapped(corpus: Corpus, tmp_path: Path) -> Corpus:
 
 def loader(corpus: Corpus, seed: int | None = 0, rank: int = 0, ranks: int = 1, fold: int = 1) -> BatchLoader:
     data = FoldData(corpus, FOLDS, fold, "paper", BATCH, seed=0)
+    data.valence = corpus.valences  # not standardised: they tell the rows
     return BatchLoader(data.table(CPU), data.train_rows, BATCH, seed, rank, ranks)
 
 
@@ -219,6 +220,7 @@ def test_the_labels_of_learnt_rows_come_with_their_features(
 ) -> None:
     monkeypatch.setattr(blocks, "BUFFER", 3_000)
     data = FoldData(replace(mapped), FOLDS, 1, "paper", BATCH, seed=0)
+    data.valence = mapped.valences  # not standardised: they tell the rows
     data.train_rows = data.train_rows[::-1].copy()  # learn_from appends: rows need not be sorted
     table = data.table(CPU)
     for batch in BatchLoader(table, data.train_rows, BATCH, seed=0):

@@ -82,7 +82,7 @@ def test_predictions(trained: tuple[Config, Path], tmp_path: Path, key: str, ten
     size = len(tensors["rows"])
     save_file(tensors | {key: tensor.repeat(2)[:size] if key == "rows" else tensor}, path)
     mend_digests(run.path)
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="corrupt"):
         fit.run(config, run)
 
 
@@ -92,7 +92,7 @@ def test_predictions(trained: tuple[Config, Path], tmp_path: Path, key: str, ten
         {"widths": [1]},
         {"layers": 10**9, "kind": "transformer", "heads": 1},
         {"kind": "transformer", "heads": 0},
-        {"dimension": 10**6},
+        {"widths": {"low/gathered": 10**6}},
         {"dropout": {}},
         {"heads": {}},
         {"classes": 4},

@@ -60,7 +60,7 @@ def test_predictions_give_the_reported_scores_and_load_gives_the_predictions(
             (float(r["valence"]) - float(r["predicted_valence"])) ** 2 for r in part if r["valence"] != ""
         ]
         assert scores.dim == pytest.approx(np.mean(errors), rel=1e-4)
-        assert scores["com"] == pytest.approx(scores.dis - 0.25 * scores.dim)
+        assert scores.com == pytest.approx(scores.dis - 0.25 * scores.dim)
         assert {r["fold"] for r in part} == ({"0", "1"} if split == "train" else {""})
     features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
     predictor = load(run.path)

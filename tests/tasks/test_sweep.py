@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from mer_lightning.errors import UserError
+from mer_lightning.files.recorded import Data, Results, Round, Scores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.sweep import Swept
 from mer_lightning.report.sweep import (
@@ -225,12 +226,15 @@ def test_the_objectives_are_the_score_and_the_size(
 
 
 def made(name: str, rate: float, seed: int, com: float, **more: Any) -> Setting:
-    scores = {"dis": com + 0.1, "dim": 0.4, "com": com}
-    rounds = [{"round": 0, "parameters": 1000 * (1 - rate), "parameters_ratio": 1 - rate}]
-    results = {
-        "best_round": 0, "rounds": rounds, "validation": scores, "test": {"t": scores}, "seconds": 1.0,
-        "data": {"synthetic": True},
-    }  # fmt: skip
+    scores = Scores(dis=com + 0.1, dim=0.4, com=com)
+    left = round(1000 * (1 - rate))
+    entry = Round(0, left, 1 - rate, 1, 1, 1.0, [1], com, scores, [scores], {"t": scores}, 0.0, [])
+    results = Results(
+        experiment="pnao", seed=seed, folds=1, protocol="paper", transductive=False,
+        data=Data("made", True, ["a"], {"x": 1}, {}, {"train": 1, "t": 1}),
+        rounds=[entry], best_round=0, chosen_by="validation", validation=scores, test={"t": scores},
+        versions={}, seconds=1.0,
+    )  # fmt: skip
     return Setting(name, {"pnao.rate": rate, **more, "seed": seed}, results)
 
 
