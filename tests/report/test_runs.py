@@ -191,8 +191,6 @@ def test_a_loss_is_told_at_the_chosen_round_against_the_control_in_the_same_roun
     assert found.second.endswith("in the same round")
     ratios = [run.results.best.parameters_ratio for run in pruned]
     assert found.parameters_ratio == pytest.approx(np.mean(ratios))
-        np.mean([run.results.best.parameters_ratio for run in pruned])
-    )
 
     def dis(runs: list[FinishedRun]) -> float:
         return float(np.mean([recomputed(run, "test")[0] for run in runs]))
