@@ -62,6 +62,8 @@ def narrowed(
 
 def put_back(state: Mapping[str, Tensor], module: nn.Module, optimizer: Optimizer) -> None:
     """Let the optimizer go on from ``state``, each tensor on the device that the optimizer wants."""
+    if not state:
+        return
     found: dict[str, State] = {}
     for key, tensor in state.items():
         kind, _, name = key.partition("/")
