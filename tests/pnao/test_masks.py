@@ -81,6 +81,7 @@ def test_the_layers_scale_does_not_see_a_layers_size() -> None:
 
 def test_top_k_gives_ties_to_the_lower_index() -> None:
     assert top_k(torch.tensor([1.0, 3.0, 1.0, 3.0, 1.0]), 3).tolist() == [True, True, False, True, False]
+    assert top_k(torch.ones(5000), 7).nonzero().squeeze(1).tolist() == list(range(7))
     assert not top_k(torch.ones(3), 0).any()
 
 
@@ -172,7 +173,7 @@ def test_the_rule_by_target_reaches_its_share() -> None:
 
 
 def test_the_rule_keeps_groupnorms_parts_equal() -> None:
-    net = nn.Sequential(nn.Conv1d(3, 8, 1), nn.GroupNorm(2, 8), nn.GroupNorm(4, 8), nn.Conv1d(8, 2, 1))
+    net = nn.Sequential(nn.Conv1d(3, 8, 1), nn.GroupNorm(4, 8), nn.GroupNorm(2, 8), nn.Conv1d(8, 2, 1))
     nodes = Nodes({"c": ("0", "1", "2")}, {"3": ("c",)})
     rule = Rule(rate=0.5, rounds=1, scale="none", keep=None, min_width=1, max_share=1.0)
     importances = {"c": torch.tensor([9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])}
