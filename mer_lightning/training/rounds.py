@@ -56,7 +56,7 @@ def train_round(
     seed = round_seed(config.seed, fold, number)
     if number:
         L.seed_everything(seed, verbose=False)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed)
+    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed, config.data.clip)
     if number and config.revision.rounds:
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
         revise_labels(data, before, number, config.revision)
