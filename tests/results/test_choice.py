@@ -57,7 +57,7 @@ def test_the_error_is_that_of_fresh_speakers(corpus: Corpus) -> None:
     lucky = {g: rng.random() < 0.5 for g in sorted(set(groups))}
     by_speaker = selection_error([guessing(rows, np.array([lucky[g] for g in groups]), corpus)], corpus)
     evenly = selection_error([guessing(rows, rng.random(len(rows)) < 0.5, corpus)], corpus)
-    assert by_speaker > 3 * evenly
+    assert by_speaker > 2 * evenly
     sample = guessing(rows, rng.random(len(rows)) < 0.5, corpus)
     assert selection_error([sample], corpus) == selection_error([sample], corpus)  # the same on every machine
     perfect = guessing(rows, np.ones(len(rows), dtype=bool), corpus)
