@@ -17,7 +17,7 @@ from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valen
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
 from mer_lightning.pnao.nodes import Nodes
 
-SCORE = "val/score"  # what early stopping monitors: Com, or Dis without valence labels
+SCORE = "val/score"  # what early stopping maximises: see ``metrics.selection``
 
 
 def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
@@ -139,10 +139,10 @@ class EmotionModule(L.LightningModule):
         losses = self._over_ranks(torch.stack(self.losses)) / self.trainer.world_size
         finite = not self._over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
-        self.log(SCORE, selection(scores, variance=1.0))
         scale = getattr(self.trainer.datamodule, "valence_scale", ValenceScale())  # type: ignore[attr-defined]
-        told = vars(in_units(scores, scale.deviation))
-        self.history.append({"loss": float(losses.mean()), **told})
+        told, monitor = in_units(scores, scale.deviation), self.settings.monitor
+        self.log(SCORE, selection(scores if monitor == "score" else told, 1.0, monitor))
+        self.history.append({"loss": float(losses.mean()), **vars(told)})
 
     def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:
         """A UserError for a batch's loss that is no number, or decisions that are none."""
