@@ -20,7 +20,7 @@ from mer_lightning.extract.manet import empty
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import extract, fit, predict
 from tests.conftest import SHARED, SMALL, composed
-from tests.extract import test_resnet
+from tests.extract import test_vision
 from tests.extract.models import save
 
 transformers = pytest.importorskip("transformers")
@@ -54,7 +54,7 @@ class Models(NamedTuple):
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     root = tmp_path_factory.mktemp("pretrained")
     hubert = save(root / "hubert", "hubert-large")
-    resnet = test_resnet.save(root / "resnet")
+    resnet = test_vision.save(root / "resnet")
     torch.manual_seed(0)
     weights = {
         name: 0.02 * torch.randn(t.shape) if t.dim() > 1 else torch.ones(t.shape, dtype=t.dtype)
