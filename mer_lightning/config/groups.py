@@ -30,6 +30,9 @@ class DataConfig:
     test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: data.tests
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
+    clip: float | None = (
+        5.0  # deviations from the mean where standardised features are cut off; null: nowhere
+    )
     size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
@@ -42,6 +45,8 @@ class DataConfig:
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")
+        if self.clip is not None and not 0 < self.clip < BIG:
+            raise UserError(f"data.clip={self.clip}: expected a number of deviations above 0, or null")
         if self.test_fold is not None and self.tests is not None:
             raise UserError("data.test_fold and data.tests both say what the test set is: give one of them")
         names = [*self.levels, *self.shared]
@@ -61,6 +66,7 @@ class NetworkConfig:
     softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
     layers: int = 0  # transformer: encoder layers
     heads: int = 0  # transformer: attention heads, a divisor of the dimension
+    attention: int | None = None  # hierarchical: hidden widths of the gathering's attention; null: 2 D and D
 
     def __post_init__(self) -> None:
         NETWORKS.check(self.kind)
@@ -70,6 +76,10 @@ class NetworkConfig:
                 f"{self.dimension}; layers={self.layers}, heads={self.heads}"
             )
         between("network.dimension", self.dimension, 1, 65536)
+        if self.attention is not None and self.kind == "transformer":
+            raise UserError("network.attention is of hierarchical networks; leave it out with a transformer")
+        if self.attention is not None:
+            between("network.attention", self.attention, 1, 65536)
         between("network.dropout", self.dropout, 0, 1, open_above=True)
 
 
@@ -102,19 +112,23 @@ class LossConfig:
     supervision: str  # branch | fused | both
     auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
+    sparse: str = "subgradient"  # where the sparse term acts | proximal: shrinks the weights after each step
+    delta_rate: float = 1.0  # learning rate of d1 and d2, as a multiple of the network's
 
     def __post_init__(self) -> None:
         WEIGHTINGS.check(self.weighting)
         one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
         between("loss.auxiliary", self.auxiliary, 0, BIG)
         between("loss.alpha", self.alpha, 0, BIG)
+        one_of("loss.sparse", self.sparse, ("subgradient", "proximal"))
+        between("loss.delta_rate", self.delta_rate, 0, BIG)
 
 
 @dataclass(kw_only=True)
 class PnaoConfig:
     """Algorithm 1."""
 
-    rounds: int  # N, rounds of pruning after round 0; 0: train once (one_shot: of the run it matches)
+    rounds: int  # N, rounds of pruning after round 0; 0: train once
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
     scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
     keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
@@ -123,13 +137,9 @@ class PnaoConfig:
     max_share: float  # guard: the largest share of a layer's nodes one round may remove
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
-    control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
+    choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
+    control: str  # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
-
-    @property
-    def last_round(self) -> int:
-        """The number of the last round that this run trains."""
-        return min(self.rounds, 1) if self.control == "one_shot" else self.rounds
 
     def __post_init__(self) -> None:
         if not 0 <= self.rounds <= 1000:
@@ -142,9 +152,12 @@ class PnaoConfig:
         between("pnao.min_width", self.min_width, 1, BIG)
         between("pnao.max_share", self.max_share, 0, 1)
         one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
-        one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+        one_of("pnao.choose", self.choose, ("smallest", "best"))
+        one_of("pnao.control", self.control, ("none", "random", "shuffled", "one_shot", "scratch"))
         if self.like and self.control == "none":
-            raise UserError("pnao.like is for the controls: +experiment=random or one_shot")
+            raise UserError(
+                "pnao.like is for the controls: +experiment=random, shuffled, one_shot or scratch"
+            )
 
 
 @dataclass(kw_only=True)

@@ -55,7 +55,7 @@ class Config:
     @property
     def last_round(self) -> int:
         """The number of the last round that this run trains."""
-        return self.revision.rounds or self.pnao.last_round
+        return self.revision.rounds or self.pnao.rounds
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)

@@ -164,7 +164,11 @@ class EmotionModule(L.LightningModule):
         settings = self.settings
         groups = [
             {"params": list(self.network.parameters()), "weight_decay": settings.weight_decay},
-            {"params": list(self.weighting.parameters()), "weight_decay": 0.0},
+            {
+                "params": list(self.weighting.parameters()),
+                "weight_decay": 0.0,
+                "lr": settings.learning_rate * self.loss.delta_rate,
+            },
         ]
         optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         factor = schedule_factor(settings.schedule, settings.epochs)
