@@ -25,6 +25,7 @@ from mer_lightning.extract.detectors import make_detector
 from mer_lightning.extract.faces import read_faces
 from mer_lightning.extract.frames import FrameEncoder
 from mer_lightning.extract.manet import MANet, plain
+from mer_lightning.extract.media import read_frames
 from mer_lightning.extract.pipeline import Pipeline
 from mer_lightning.extract.speech import make
 
@@ -91,8 +92,8 @@ def faces(clips: list[Clip], settings: ExtractConfig) -> list[tuple[str, float]]
     detector = make_detector(settings.faces.detector)
 
     def crops(fps: float) -> list[Any]:
-        every = settings.faces.__class__(**(vars(settings.faces) | {"fps": fps}))
-        found = [read_faces(clip.path, every, detector).crops for clip in clips]
+        margin = settings.faces.margin
+        found = [read_faces(read_frames(clip.path, fps), margin, detector).crops for clip in clips]
         return [c for c in found if len(c)]
 
     def alone(fps: float, size: int) -> None:

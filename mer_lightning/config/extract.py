@@ -151,6 +151,27 @@ class FacesConfig:
 
 
 @dataclass(kw_only=True)
+class CorruptConfig:
+    """Test sets of clips as they go wrong; the same for a clip in every run of one seed."""
+
+    noise: str | None  # white | babble: other clips of the input | FOLDER of clips of noise
+    snr: list[float]  # dB of the speech over the noise; one of them is drawn for each clip
+    blur: float  # standard deviation, in pixels of the video
+    lost: float  # share of the frames
+    fps: float | None  # frames per second that are left
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.snr:
+            raise UserError("extract.corrupt.snr is empty: name at least one, extract.corrupt.snr=[10]")
+        for value in self.snr:
+            between("extract.corrupt.snr", value, -60, 60)
+        between("extract.corrupt.blur", self.blur, 0, 1000)
+        between("extract.corrupt.lost", self.lost, 0, 1)
+        between("extract.corrupt.fps", 1 if self.fps is None else self.fps, 0.01, 1000)
+
+
+@dataclass(kw_only=True)
 @with_encoders
 class ExtractConfig:
     """``task=extract``, and ``task=predict`` on videos. Besides these, ``extract.NAME`` for each encoder."""
@@ -168,6 +189,7 @@ class ExtractConfig:
     accelerator: str  # auto | cpu | gpu
     precision: str  # auto: bfloat16 on GPUs that have it, else 32 bits | 32 | bf16 | fp16
     faces: FacesConfig
+    corrupt: CorruptConfig
 
     def __post_init__(self) -> None:
         one_of("extract.on_error", self.on_error, ("report", "stop"))

@@ -17,10 +17,11 @@ from mer_lightning.data.arrays import brief
 from mer_lightning.errors import UserError
 from mer_lightning.extract.asr import Transcriber, make_transcriber
 from mer_lightning.extract.clips import Clip, all_clips
+from mer_lightning.extract.corrupt import Corruption, make_corruption
 from mer_lightning.extract.detectors import FaceDetector, detector_name, make_detector
 from mer_lightning.extract.encoder import Encoder, Source
-from mer_lightning.extract.faces import read_faces, read_pictures
-from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
+from mer_lightning.extract.faces import Faces, read_faces, read_pictures
+from mer_lightning.extract.media import SAMPLE_RATE, Frame, Unreadable, read_frames, read_speech
 from mer_lightning.extract.parts import Part, Record
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import encoders_of, make_encoders
@@ -50,9 +51,14 @@ class Decoder:
     """Reads clips; may be called from several threads."""
 
     def __init__(
-        self, sources: set[Source], settings: FacesConfig, transcribe: Transcriber | None = None
+        self,
+        sources: set[Source],
+        settings: FacesConfig,
+        transcribe: Transcriber | None = None,
+        corrupt: Corruption | None = None,
     ) -> None:
-        self.sources, self.settings, self.transcribe = sources, settings, transcribe
+        self.sources, self.settings = sources, settings
+        self.transcribe, self.corrupt = transcribe, corrupt
         self._of_thread = threading.local()  # detectors are not made for two threads at a time
         if "faces" in sources:
             make_detector(settings.detector)  # one that cannot be made is known before any clip is read
@@ -61,25 +67,14 @@ class Decoder:
         """Decode what the encoders need."""
         record, inputs = Record(), dict[Source, Any]()
         try:
-            if "speech" in self.sources and (speech := read_speech(clip.path)) is not None:
-                inputs["speech"] = speech.samples
-                record = replace(record, seconds=round(len(speech.samples) / SAMPLE_RATE, 3))
-                record = noted(record, "" if speech.complete else "speech cut short")
+            if "speech" in self.sources:
+                record = self._hear(clip, record, inputs)
             if "faces" in self.sources:
-                faces = read_faces(clip.path, self.settings, self._detector())
-                record = replace(record, frames=faces.frames_seen, faces=faces.faces_found)
-                record = noted(record, "" if faces.complete else "video cut short")
-                if len(faces.crops):
-                    inputs["faces"] = faces.crops
-            if "frames" in self.sources and len(pictures := read_pictures(clip.path, self.settings.fps)):
-                inputs["frames"] = pictures
-                record = replace(record, frames=record.frames or len(pictures))
+                record = self._look(record, inputs, "faces", self._faces(clip))
+            if "frames" in self.sources:
+                record = self._look(record, inputs, "frames", read_pictures(self._frames(clip)))
             if "text" in self.sources:
-                text = clip.transcript
-                if not text and self.transcribe and "speech" in inputs:
-                    text = self.transcribe(inputs["speech"])
-                record = replace(record, transcript=text)
-                inputs |= {"text": text} if text else {}
+                record = self._read(clip, record, inputs)
         except Unreadable as error:
             return Decoded(clip.id, failure=str(error))
         except Exception as error:  # whatever strangers' files make of the libraries: one clip is not all
@@ -88,6 +83,36 @@ class Decoder:
             record = noted(record, MISSING[source])
         return Decoded(clip.id, record, inputs, "" if inputs else ", ".join(record.notes))
 
+    def _hear(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+        speech = read_speech(clip.path)
+        if speech is None:
+            return record
+        inputs["speech"] = self.corrupt.speech(clip, speech.samples) if self.corrupt else speech.samples
+        record = replace(record, seconds=round(len(speech.samples) / SAMPLE_RATE, 3))
+        return noted(record, "" if speech.complete else "speech cut short")
+
+    def _frames(self, clip: Clip) -> Iterator[Frame]:
+        if not self.corrupt:
+            return read_frames(clip.path, self.settings.fps)
+        return self.corrupt.frames(clip, read_frames(clip.path, self.corrupt.fps(self.settings.fps)))
+
+    def _faces(self, clip: Clip) -> Faces:
+        return read_faces(self._frames(clip), self.settings.margin, self._detector())
+
+    def _look(self, record: Record, inputs: dict[Source, Any], source: Source, seen: Faces) -> Record:
+        if len(seen.crops):
+            inputs[source] = seen.crops
+        record = replace(record, frames=seen.frames_seen, faces=record.faces + seen.faces_found)
+        return noted(record, "" if seen.complete else "video cut short")
+
+    def _read(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+        text = clip.transcript
+        if not text and self.transcribe and "speech" in inputs:
+            text = self.transcribe(inputs["speech"])
+        if text:
+            inputs["text"] = text
+        return replace(record, transcript=text)
+
     def _detector(self) -> FaceDetector:
         if not hasattr(self._of_thread, "detector"):
             self._of_thread.detector = make_detector(self.settings.detector)
@@ -95,8 +120,8 @@ class Decoder:
 
 
 def noted(record: Record, note: str) -> Record:
-    """The record with one more note, unless it is empty."""
-    return replace(record, notes=[*record.notes, note]) if note else record
+    """The record with one more note, unless it is empty or there already."""
+    return replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,7 @@ class Pipeline:
     encoders: Sequence[Encoder]
     settings: ExtractConfig
     transcribe: Transcriber | None = None
+    corrupt: Corruption | None = None
 
     @property
     def sources(self) -> set[Source]:
@@ -115,7 +141,7 @@ class Pipeline:
 
     def decoder(self) -> Decoder:
         """What reads the clips."""
-        return Decoder(self.sources, self.settings.faces, self.transcribe)
+        return Decoder(self.sources, self.settings.faces, self.transcribe, self.corrupt)
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:
@@ -128,7 +154,9 @@ class Pipeline:
             "text": {"asr": self.transcribe.name} if self.transcribe else {},
         }
         return {
-            name: made | before[encoder.source]
+            name: made
+            | before[encoder.source]
+            | (self.corrupt.described(encoder.source) if self.corrupt else {})
             for encoder in self.encoders
             for name, made in encoder.provenance.items()
         }
@@ -168,6 +196,11 @@ class Pipeline:
         return [finite(part) for part in parts.values()]
 
 
+def make_pipeline(encoders: Sequence[Encoder], settings: ExtractConfig, clips: Sequence[Clip]) -> Pipeline:
+    """Encoders with what makes transcripts, and what goes wrong with the clips, as the settings say."""
+    return Pipeline(encoders, settings, make_transcriber(settings), make_corruption(settings.corrupt, clips))
+
+
 def finite(part: Part) -> Part:
     """The same part, or a failure if any of its features is NaN or infinite."""
     bad = [name for name, row in part.features.items() if not np.isfinite(row).all()]
@@ -200,7 +233,9 @@ def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> Pipeline:
+def pipeline_for(
+    needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig, clips: Sequence[Clip] = ()
+) -> Pipeline:
     """The pipeline that makes the feature sets a model needs, as those that it was trained on were made.
 
     needed: feature set -> how the model's was made, {} where that is not known. What changes the numbers is
@@ -208,7 +243,7 @@ def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfi
     Raises UserError if no encoder makes a set, or if another encoder would.
     """
     settings = as_needed(needed, settings)
-    pipeline = Pipeline(make_encoders(settings), settings, make_transcriber(settings))
+    pipeline = make_pipeline(make_encoders(settings), settings, clips)
     if lacking := [name for name in needed if name not in pipeline.provenance]:
         raise UserError(
             f"the model needs the feature set {lacking[0]!r}; of a clip there can be made: "
@@ -226,7 +261,7 @@ def features_of_clips(
     needed: see ``pipeline_for``. Raises UserError, besides, if no clip can be read.
     """
     clips = all_clips(path)
-    pipeline = pipeline_for(needed, settings)
+    pipeline = pipeline_for(needed, settings, clips)
     if "text" in pipeline.sources:
         clips = with_transcripts(clips, path if path.is_dir() else path.parent, settings)
     outcomes = list(shown(pipeline.run(clips), len(clips)))

@@ -14,10 +14,9 @@ from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.readers.manifest import FILE as MANIFEST
 from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
-from mer_lightning.extract.asr import make_transcriber
 from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
 from mer_lightning.extract.parts import Part, Parts, failures_csv
-from mer_lightning.extract.pipeline import Pipeline, gather, judged
+from mer_lightning.extract.pipeline import Pipeline, gather, judged, make_pipeline
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.extract.transcripts import with_transcripts
@@ -47,7 +46,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         raise UserError(f"{store}: exists and is no feature store; give output= a new folder")
     part, count = settings.part()
     mine = in_shard(found.clips, part, count)
-    pipeline = Pipeline(make_encoders(settings), settings, make_transcriber(settings))
+    pipeline = make_pipeline(make_encoders(settings), settings, found.clips)
     parts.begin(pipeline.provenance)
     announce(console, found, mine, parts)
     try:
