@@ -132,6 +132,7 @@ class PnaoConfig:
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
     scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
     keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
+    inputs: bool  # whether columns of the feature sets are pruned, too
     guard: str  # on | none; none is the literal paper
     min_width: int  # guard: the smallest width a layer may reach
     max_share: float  # guard: the largest share of a layer's nodes one round may remove
@@ -145,7 +146,7 @@ class PnaoConfig:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
         between("pnao.rate", self.rate, 0, 1, open_above=True)
-        one_of("pnao.scale", self.scale, ("none", "layer"))
+        one_of("pnao.scale", self.scale, ("none", "layer", "lamp"))
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"pnao.keep={self.keep}: expected a share in (0, 1], or null")
         one_of("pnao.guard", self.guard, ("on", "none"))

@@ -16,8 +16,8 @@ class Architecture:
     """A network as data: enough to build it, before its weights are loaded.
 
     kind, fusion: their names. levels, shared: feature set -> input dimension. widths: node
-    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, or
-    2 D for first hidden layers).
+    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, 2 D
+    for first hidden layers, the set's dimension for inputs).
     """
 
     levels: dict[str, int]
@@ -27,6 +27,7 @@ class Architecture:
     dimension: int = 128
     dropout: float = 0.3
     softmax: bool = True
+    inputs: bool = False  # whether the feature sets' columns are nodes, too
     fusion: str = "entropy"
     fusion_options: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = False  # a temperature for each branch, fitted after training

@@ -139,6 +139,7 @@ def new_module(
         dimension=n.dimension,
         dropout=n.dropout,
         softmax=n.softmax,
+        inputs=config.pnao.inputs,
         fusion=f.kind,
         fusion_options=f.options,
         calibrated=f.calibrated,
