@@ -3,23 +3,17 @@
 Unknown keys are refused because ``conf/config.yaml`` names our schema first in its defaults list.
 """
 
-from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from mer_lightning.config.folder import conf_folder as conf_folder
 from mer_lightning.config.identity import flat, marks, unswept
 from mer_lightning.config.mistakes import unknown_key
 from mer_lightning.config.registry import CHOSEN_BY_NAME
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
-
-
-def conf_folder() -> Path:
-    """``conf`` of the wheel, or of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 def register() -> None:
