@@ -38,7 +38,7 @@ class DataConfig:
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
-        if not self.levels and self.reader != "store":  # a store knows its own levels
+        if not self.levels and self.reader not in ("store", "synthetic"):  # these know their own
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")

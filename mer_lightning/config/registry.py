@@ -6,6 +6,7 @@ a configuration is checked without torch. A part of a user's own is registered b
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any, NamedTuple, TypeVar
 
 from mer_lightning.config.checks import one_of
@@ -25,12 +26,18 @@ class Registry(dict[str, Any]):
         self.key = key
 
     def __getitem__(self, name: str) -> Any:
-        """The part itself."""
+        """The part itself. UserError for an unknown name."""
+        self.check(name)
         part = super().__getitem__(name)
         if isinstance(part, str):
             module, _, attribute = part.partition(":")
             part = getattr(import_module(f"mer_lightning.{module}"), attribute)
         return part
+
+    def make(self, name: str, *given: Any, **options: Any) -> Any:
+        """The part called with what is ``given``, and with those of the ``options`` that it names."""
+        part = self[name]
+        return part(*given, **of_parts(options, part))
 
     def add(self, name: str) -> Callable[[Part], Part]:
         """A decorator that registers a part: ``@FUSIONS.add("mine")``."""
@@ -44,6 +51,12 @@ class Registry(dict[str, Any]):
     def check(self, name: str) -> None:
         """A UserError unless there is a part of that name."""
         one_of(self.key, name, self)
+
+
+def of_parts(settings: Mapping[str, Any], *parts: Any) -> dict[str, Any]:
+    """Those of the settings that any of the parts names as a parameter."""
+    named = {name for part in parts for name in signature(part).parameters}
+    return {name: value for name, value in settings.items() if name in named}
 
 
 READERS = Registry(

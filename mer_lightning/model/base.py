@@ -15,9 +15,9 @@ from mer_lightning.pnao.nodes import Nodes, widths
 class Architecture:
     """A network as data: enough to build it, before its weights are loaded.
 
-    kind, fusion: their names. levels, shared: feature set -> input dimension. widths: node
-    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, or
-    2 D for first hidden layers).
+    kind, fusion: their names; options: settings of their own, JSON values. levels, shared: feature set ->
+    input dimension. widths: node group -> width, for the groups that pruning has narrowed; a group not named
+    has its full width (D, or 2 D for first hidden layers).
     """
 
     levels: dict[str, int]
@@ -28,11 +28,9 @@ class Architecture:
     dropout: float = 0.3
     softmax: bool = True
     fusion: str = "entropy"
-    fusion_options: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = False  # a temperature for each branch, fitted after training
+    options: dict[str, Any] = field(default_factory=dict)
     widths: dict[str, int] = field(default_factory=dict)
-    layers: int = 0  # transformer only
-    heads: int = 0  # transformer only
 
 
 class Decision(NamedTuple):

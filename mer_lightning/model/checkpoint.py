@@ -10,6 +10,7 @@ from typing import NamedTuple
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mer_lightning.config.registry import FUSIONS, NETWORKS
 from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import reading
 from mer_lightning.files.checksums import check_whole
@@ -53,8 +54,10 @@ def read_network(stem: Path) -> Trained:
 
 def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionNetwork:
     """The network without its weights, if these fit; a ValueError otherwise, before any memory is taken."""
-    if architecture.layers > len(weights):
-        raise ValueError(f"{architecture.layers} layers of {len(weights)} weights")
+    if architecture.kind not in NETWORKS or architecture.fusion not in FUSIONS:
+        raise ValueError(f"network {architecture.kind!r} or fusion {architecture.fusion!r} is none of ours")
+    if architecture.options.get("layers", 0) > len(weights):
+        raise ValueError(f"{architecture.options['layers']} layers of {len(weights)} weights")
     network = on_meta_device(architecture)
     for name, tensor in network.state_dict().items():
         if name not in weights or weights[name].shape != tensor.shape:

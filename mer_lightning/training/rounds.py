@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_lightning.config.registry import FUSIONS, NETWORKS, WEIGHTINGS, of_parts
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.run_directory import RoundFolder, RunDirectory
-from mer_lightning.model.base import Architecture, count_nodes, count_parameters
-from mer_lightning.model.build import build
+from mer_lightning.model.base import count_nodes, count_parameters
 from mer_lightning.model.checkpoint import Trained, write_network
 from mer_lightning.model.decisions import write_decisions
-from mer_lightning.model.losses import UncertaintyWeighting
 from mer_lightning.model.module import SCORE, EmotionModule
 from mer_lightning.pnao.callback import PNAO, MaskRule
 from mer_lightning.pnao.masks import Masks, random_masks, top_k_masks
@@ -50,20 +49,20 @@ def train_round(
         The round's number.
     """
     pnao = FoldRounds(config, run, fold)
+    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
-    module = new_module(config, corpus)
+    module = new_module(config, data)
     number = next(pnao.rounds(module))
-    seed = round_seed(config.seed, fold, number)
+    data.seed = round_seed(config.seed, fold, number)
     if number:
-        L.seed_everything(seed, verbose=False)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed)
+        L.seed_everything(data.seed, verbose=False)
     if number and config.revision.rounds:
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
         revise_labels(data, before, number, config.revision)
-        module = new_module(config, corpus)
+        module = new_module(config, data)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-    fit(module, data, device, [pnao, Progress(fold, number, tell)])
+    fit(module, config.trainer, data, device, [pnao, Progress(fold, number, tell)])
     return number
 
 
@@ -118,25 +117,13 @@ class FoldRounds(PNAO):
             write_decisions(files.decisions(part), predict_part(network, data, rows))
 
 
-def new_module(config: Config, corpus: Corpus) -> EmotionModule:
+def new_module(config: Config, data: FoldData) -> EmotionModule:
     """The full network before its first training, with what it is trained by."""
-    n, f, dimensions = config.network, config.fusion, corpus.dimensions
-    architecture = Architecture(
-        levels={name: dimensions[name] for name in corpus.levels},
-        shared={name: dimensions[name] for name in corpus.shared},
-        classes=len(corpus.classes),
-        kind=n.kind,
-        layers=n.layers,
-        heads=n.heads,
-        dimension=n.dimension,
-        dropout=n.dropout,
-        softmax=n.softmax,
-        fusion=f.kind,
-        fusion_options=f.options,
-        calibrated=f.calibrated,
-    )
-    weighting = UncertaintyWeighting(config.loss.weighting)
-    return EmotionModule(build(architecture), weighting, config.loss, config.trainer)
+    groups = (config.network, config.fusion, config.loss, config.trainer)
+    parts = NETWORKS[config.network.kind], FUSIONS[config.fusion.kind], WEIGHTINGS[config.loss.weighting]
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    names = {"network": config.network.kind, "fusion": config.fusion.kind}
+    return EmotionModule.for_data(data, **of_parts(values, EmotionModule, *parts) | names)
 
 
 def control_masks(config: Config, fold: int) -> MaskRule:
