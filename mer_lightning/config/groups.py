@@ -30,6 +30,9 @@ class DataConfig:
     test_fold: int | None  # the labels' fold that is the test set, all else Train&Val; null: data.tests
     folds: Any  # int or str: number of folds, or "column": as the labels say
     group: str  # labels column whose values never straddle two folds
+    clip: float | None = (
+        5.0  # deviations from the mean where standardised features are cut off; null: nowhere
+    )
     size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
@@ -42,6 +45,8 @@ class DataConfig:
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")
+        if self.clip is not None and not 0 < self.clip < BIG:
+            raise UserError(f"data.clip={self.clip}: expected a number of deviations above 0, or null")
         if self.test_fold is not None and self.tests is not None:
             raise UserError("data.test_fold and data.tests both say what the test set is: give one of them")
         names = [*self.levels, *self.shared]

@@ -114,6 +114,7 @@ class FoldData(L.LightningDataModule):
 
     Args:
         folds: (n,) fold of each utterance of Train&Val, in the corpus's order.
+        clip: deviations from the mean at which features are clipped; None: they are not.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class FoldData(L.LightningDataModule):
         protocol: str,
         batch_size: int,
         seed: int = 0,
+        clip: float | None = None,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -135,7 +137,7 @@ class FoldData(L.LightningDataModule):
         self.stopping_rows = labelled[parts.stopping]
         self.held_out_rows = labelled[parts.held_out]
         self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
-        self.standardisation = fit_standardisation(corpus.features, self.train_rows)
+        self.standardisation = fit_standardisation(corpus.features, self.train_rows, clip)
         valence = corpus.valences
         self.valence_scale = fit_valence_scale(valence[self.train_rows])
         self.emotion, self.valence = corpus.emotions, self.valence_scale(valence)

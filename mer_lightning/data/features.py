@@ -24,6 +24,7 @@ class FeatureDataModule(FoldData):
         tests: names of the test sets; None: every split but train and val.
         test_fold: the labels' fold that is the test set; None: ``tests``.
         group: the column of the labels whose values never straddle two folds; "": none.
+        clip: deviations from the mean at which standardised features are cut off; None: nowhere.
         settings: of the reader itself.
 
     ``corpus`` has the utterances, ``standardisation`` the statistics of the training part. Batches are
@@ -46,6 +47,7 @@ class FeatureDataModule(FoldData):
         tests: Sequence[str] | None = None,
         test_fold: int | None = None,
         group: str = "speaker",
+        clip: float | None = 5.0,
         **settings: Any,
     ) -> None:
         config = DataConfig(
@@ -59,9 +61,10 @@ class FeatureDataModule(FoldData):
             test_fold=test_fold,
             folds=folds,
             group=group,
+            clip=clip,
             **settings,
         )
         corpus = read_corpus(config)
         drawn = draw_folds(corpus, folds, seed)
         check_folds(corpus, drawn, protocol)
-        super().__init__(corpus, drawn, fold, protocol, batch_size, seed)
+        super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip)

@@ -13,6 +13,7 @@ from mer_lightning.data.memmap import gather
 from mer_lightning.errors import UserError
 
 BLOCK = 8192  # rows at a time, so that a memory-mapped set never has to fit in memory
+NO_CLIP = torch.tensor(torch.inf)
 FLAT = 1e-6  # a deviation this small beside the mean is rounding, not signal
 
 
@@ -41,13 +42,18 @@ def fit_valence_scale(valence: NDArray[np.float32]) -> ValenceScale:
 
 @dataclass(frozen=True)
 class Standardisation:
-    """Mean and deviation of every feature set, (D,) each; a constant dimension has deviation 1."""
+    """Mean and deviation of every feature set, (D,) each; a constant dimension has deviation 1.
+
+    clip: (), how many deviations from the mean a value may lie; farther ones are brought there. Real sets
+        have values thousands of deviations out, and one of them is enough to spoil a prediction.
+    """
 
     mean: dict[str, Tensor]
     deviation: dict[str, Tensor]
+    clip: Tensor = NO_CLIP
 
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Feature set -> (B, D) raw features to zero mean and unit variance, float32; unknown sets go.
+        """Feature set -> (B, D) raw features to zero mean and unit variance, clipped; unknown sets go.
 
         A missing row (NaN) becomes zeros, the mean of the training part.
         """
@@ -55,6 +61,7 @@ class Standardisation:
 
     def _standardised(self, name: str, x: Tensor) -> Tensor:
         z = (x.to(self.mean[name].dtype) - self.mean[name]) / self.deviation[name]
+        z = z.clamp(-self.clip, self.clip)
         return torch.where(z.isnan(), 0.0, z)  # decided on the device, and traceable
 
     def to(self, device: torch.device) -> "Standardisation":
@@ -62,12 +69,14 @@ class Standardisation:
         return Standardisation(
             {k: v.to(device) for k, v in self.mean.items()},
             {k: v.to(device) for k, v in self.deviation.items()},
+            self.clip.to(device),
         )
 
     def as_tensors(self) -> dict[str, Tensor]:
         """Flat, for a file."""
         mean = {f"mean/{k}": v for k, v in self.mean.items()}
-        return mean | {f"deviation/{k}": v for k, v in self.deviation.items()}
+        deviation = {f"deviation/{k}": v for k, v in self.deviation.items()}
+        return mean | deviation | {"clip": self.clip}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Standardisation":
@@ -75,18 +84,20 @@ class Standardisation:
         parts: dict[str, dict[str, Tensor]] = {"mean": {}, "deviation": {}}
         for key, value in tensors.items():
             part, _, name = key.partition("/")
-            parts[part][name] = value
-        return cls(**parts)
+            if name:
+                parts[part][name] = value
+        return cls(**parts, clip=tensors["clip"])
 
 
 def fit_standardisation(
-    features: Mapping[str, NDArray[np.floating]], rows: NDArray[np.int64]
+    features: Mapping[str, NDArray[np.floating]], rows: NDArray[np.int64], clip: float | None = None
 ) -> Standardisation:
     """Statistics of the given rows that are not missing, in double precision, in one pass over blocks.
 
     Args:
         features: name -> (N, D).
         rows: (n,) indices of the training part, n >= 1.
+        clip: deviations from the mean beyond which values are brought back; None: none are.
 
     Raises:
         UserError: a feature set is missing in all the rows.
@@ -97,7 +108,26 @@ def fit_standardisation(
         s[s <= FLAT * np.abs(m)] = 1.0
         mean[name] = torch.from_numpy(m.astype(np.float32))
         deviation[name] = torch.from_numpy(s.astype(np.float32))
-    return Standardisation(mean, deviation)
+    return Standardisation(mean, deviation, NO_CLIP if clip is None else torch.tensor(float(clip)))
+
+
+def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardisation) -> list[str]:
+    """A sentence for every feature set with values that ``by`` clips: how many, and the farthest column."""
+    notes = []
+    for name, array in features.items():
+        beyond, farthest = 0, np.zeros(array.shape[1], dtype=np.float32)
+        for start in range(0, len(array), BLOCK):
+            block = torch.from_numpy(gather(array, np.arange(start, min(start + BLOCK, len(array)))))
+            z = ((block - by.mean[name]) / by.deviation[name]).abs().nan_to_num(0.0)
+            beyond += int((z > by.clip).sum())
+            farthest = np.maximum(farthest, z.max(dim=0).values.numpy())
+        if columns := int((farthest > float(by.clip)).sum()):
+            notes.append(
+                f"{name}: {beyond / array.size:.2%} of the values, in {columns} of {len(farthest)} columns, lie "
+                f"beyond data.clip={float(by.clip):g} deviations and are clipped; the farthest, in column "
+                f"{farthest.argmax()} (from 0), at {farthest.max():,.0f}"
+            )
+    return notes
 
 
 def _moments(

@@ -75,6 +75,8 @@ def _checked(statistics: Standardisation, architecture: Architecture) -> Standar
             raise ValueError(f"standardisation of {name} is not for {dimension} dimensions")
         if not (mean.isfinite().all() and deviation.isfinite().all() and (deviation > 0).all()):
             raise ValueError(f"standardisation of {name} holds odd numbers")
+    if statistics.clip.shape != () or not statistics.clip > 0:
+        raise ValueError("standardisation clips at what is no positive number")
     return statistics
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mer_lightning.config.identity import flat, identity
 from mer_lightning.config.schema import Config
-from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
 from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.standardise import clipped_columns, fit_standardisation
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
@@ -64,6 +65,7 @@ def train(config: Config, directory: RunDirectory, tracker: NullTracker) -> None
     check_accelerator(config)
     folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = check_folds(corpus, folds, config.protocol) + check_groups(corpus, config.data)
+    warnings += clipped(config, corpus)
     begin(config, directory, corpus)
     warnings += directory.unmark_damage()
     tracker.start()
@@ -74,6 +76,14 @@ def train(config: Config, directory: RunDirectory, tracker: NullTracker) -> None
         rounds = Rounds(config, directory, corpus, count, [display, tracker])
         cross_validate(config, directory, corpus, folds, rounds)
     write_results(config, directory, corpus, rounds.summaries)
+
+
+def clipped(config: Config, corpus: Corpus) -> list[str]:
+    """What ``data.clip`` does to the features, by the statistics of all that is trained on."""
+    if config.data.clip is None:
+        return []
+    rows = corpus.rows(TRAIN_SPLITS)
+    return clipped_columns(corpus.features, fit_standardisation(corpus.features, rows, config.data.clip))
 
 
 def combine_systems(config: Config, directory: RunDirectory, tracker: NullTracker) -> None:

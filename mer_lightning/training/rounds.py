@@ -49,7 +49,7 @@ def train_round(
         The round's number.
     """
     pnao = FoldRounds(config, run, fold)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size)
+    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, clip=config.data.clip)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
     module = new_module(config, data)
     number = next(pnao.rounds(module))

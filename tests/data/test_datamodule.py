@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.datamodule import BatchLoader, FoldData
-from mer_lightning.data.standardise import Standardisation, fit_standardisation
+from mer_lightning.data.standardise import Standardisation, clipped_columns, fit_standardisation
 from mer_lightning.errors import UserError
 
 CPU = torch.device("cpu")
@@ -165,3 +165,18 @@ def test_guessed_labels_stay_in_their_fold(corpus: Corpus) -> None:
     assert batch.valence.isnan().all()
     assert corpus.emotions[rows].tolist() == [1, 0]
     assert fold_data(corpus).emotion.tolist() == corpus.emotions.tolist()
+
+
+def test_clip_brings_outliers_back_and_changes_nothing_else():
+    x = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    planted = np.concatenate([x, [[9e3, 0, 0], [0, np.nan, 0]]]).astype(np.float32)
+    rows = np.arange(400)
+    plain, clipped = (fit_standardisation({"x": planted}, rows, clip) for clip in (None, 2.0))
+    z = plain({"x": torch.from_numpy(planted)})["x"]
+    assert z[400, 0] > 1000
+    back = clipped({"x": torch.from_numpy(planted)})["x"]
+    torch.testing.assert_close(back, z.clamp(-2, 2))
+    assert back[401].tolist()[1] == 0.0  # a missing value stays the mean
+    [note] = clipped_columns({"x": planted}, clipped)
+    assert "in 3 of 3 columns" in note and "in column 0 (from 0)" in note
+    assert clipped_columns({"x": x}, fit_standardisation({"x": x}, rows, 50.0)) == []
