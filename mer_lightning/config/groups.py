@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mer_lightning.config.checks import BIG, between, one_of
-from mer_lightning.config.registry import FUSIONS, NETWORKS, READERS, WEIGHTINGS
+from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, READERS, WEIGHTINGS
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
@@ -129,6 +129,7 @@ class PnaoConfig:
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
     control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
+    criterion: str = "weight"  # a name in CRITERIA: the importance of a node
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
 
     @property
@@ -140,6 +141,7 @@ class PnaoConfig:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
         between("pnao.rate", self.rate, 0, 1, open_above=True)
+        CRITERIA.check(self.criterion)
         one_of("pnao.scale", self.scale, ("none", "layer"))
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"pnao.keep={self.keep}: expected a share in (0, 1], or null")
@@ -197,8 +199,10 @@ class TrainerConfig:
     threads: int = field(metadata=ASIDE)  # intra-op threads of a fit on the CPU
     devices: Any = field(metadata=ASIDE)  # int or "auto": devices of one fit on each machine, a process each
     nodes: int = field(metadata=ASIDE)  # machines of one fit
+    optimizer: str = "adamw"  # a name in OPTIMIZERS
 
     def __post_init__(self) -> None:
+        OPTIMIZERS.check(self.optimizer)
         between("trainer.epochs", self.epochs, 1, BIG)
         between("trainer.batch_size", self.batch_size, 1, BIG)
         if not 0 < self.learning_rate < BIG:

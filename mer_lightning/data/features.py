@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mer_lightning.config.groups import DataConfig
+from mer_lightning.config.schema import group_type
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import check_folds, draw_folds
 from mer_lightning.data.readers.registry import read_corpus
@@ -50,7 +50,7 @@ class FeatureDataModule(FoldData):
         clip: float | None = 5.0,
         **settings: Any,
     ) -> None:
-        config = DataConfig(
+        config = group_type("data")(
             reader=reader,
             root=None if root is None else str(root),
             levels=list(levels),

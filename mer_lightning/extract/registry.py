@@ -1,22 +1,15 @@
-"""The encoders by name. A new one: its module with ``make``, its settings, its YAML, and a line here."""
+"""The encoders by name, NAME; their feature sets are called NAME, or NAME_something."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mer_lightning.config.extract import ExtractConfig
+from mer_lightning.config.registry import ENCODERS
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 
 if TYPE_CHECKING:
     import torch
-
-# extract.features' name -> its module. Its feature sets are called NAME, or NAME_something.
-ENCODERS = {
-    "hubert": "mer_lightning.extract.hubert",
-    "manet": "mer_lightning.extract.manet",
-    "resnet": "mer_lightning.extract.resnet",
-}
 
 
 def make_encoders(settings: ExtractConfig) -> list[Encoder]:
@@ -25,13 +18,12 @@ def make_encoders(settings: ExtractConfig) -> list[Encoder]:
     Raises UserError for an unknown one, and for weights that are not there or do not fit.
     """
     for name in settings.features:
-        if name not in ENCODERS:
-            raise UserError(f"extract.features names {name!r}; there are: {', '.join(ENCODERS)}")
+        ENCODERS.check(name)
     device, dtype = device_and_dtype(settings)
     made = []
     for name in settings.features:
-        make = import_module(ENCODERS[name]).make  # late: transformers takes seconds
-        made.append(make(getattr(settings, name), device, dtype))
+        own = [] if name in ENCODERS.plugins else [getattr(settings, name)]
+        made.append(ENCODERS.make(name, *own, device, dtype, **vars(settings)))
     return made
 
 

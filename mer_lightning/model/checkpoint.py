@@ -10,9 +10,10 @@ from typing import NamedTuple
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mer_lightning.config.plugins import NAME
 from mer_lightning.config.registry import FUSIONS, NETWORKS
 from mer_lightning.data.standardise import Standardisation
-from mer_lightning.errors import reading
+from mer_lightning.errors import UserError, reading
 from mer_lightning.files.checksums import check_whole
 from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.model.base import Architecture, EmotionNetwork
@@ -54,8 +55,9 @@ def read_network(stem: Path) -> Trained:
 
 def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionNetwork:
     """The network without its weights, if these fit; a ValueError otherwise, before any memory is taken."""
-    if architecture.kind not in NETWORKS or architecture.fusion not in FUSIONS:
-        raise ValueError(f"network {architecture.kind!r} or fusion {architecture.fusion!r} is none of ours")
+    for registry, name in ((NETWORKS, architecture.kind), (FUSIONS, architecture.fusion)):
+        if name not in registry:
+            raise _unknown(f"{registry.key}={name}", architecture.plugins.get(registry.key, ""))
     if architecture.options.get("layers", 0) > len(weights):
         raise ValueError(f"{architecture.options['layers']} layers of {len(weights)} weights")
     network = on_meta_device(architecture)
@@ -65,6 +67,16 @@ def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionN
     if any(not tensor.isfinite().all() for tensor in weights.values()):
         raise ValueError("weights that are no numbers")
     return network
+
+
+def _unknown(part: str, plugin: str) -> Exception:
+    """What to raise where there is no such part; nothing is imported because a file says so."""
+    if not NAME.fullmatch(plugin):
+        return ValueError(f"{part} is none of ours")
+    return UserError(
+        f"the model has {part} of the plugin {plugin}: if you trust it, say plugins=[{plugin}], or import "
+        "it before load"
+    )
 
 
 def _checked(statistics: Standardisation, architecture: Architecture) -> Standardisation:

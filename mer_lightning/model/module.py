@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mer_lightning.config.registry import FUSIONS, NETWORKS, WEIGHTINGS, of_parts
+from mer_lightning.config.registry import FUSIONS, NETWORKS, OPTIMIZERS, WEIGHTINGS, of_parts
 from mer_lightning.data.datamodule import Batch, FoldData
 from mer_lightning.data.standardise import ValenceScale
 from mer_lightning.errors import UserError
@@ -61,11 +61,11 @@ class EmotionModule(L.LightningModule):
     Args:
         levels, shared: feature set -> its dimension. A level has a branch; every branch sees the shared sets.
         classes: the emotions, in the order of the outputs.
-        network, fusion, weighting: names of parts; what they are: ``config/registry.py``, and plugins.
+        network, fusion, weighting: names of parts, in ``config/registry.py`` or a plugin.
         dimension: D, the width of a gathered representation. dropout: after every hidden layer.
         softmax: over the scores of the gathering. calibrated: a temperature for each branch.
         supervision: ``branch``, ``fused`` or ``both``, then with weight ``auxiliary`` for the branches.
-        learning_rate, schedule, weight_decay: of AdamW.
+        optimizer: its name; learning_rate, schedule, weight_decay: its settings.
         settings: what the chosen parts name themselves, such as ``weights`` of ``fusion="linear"``.
 
     An epoch logs ``train/loss``, ``lr``, ``val/loss``, ``val/dis``, ``val/dim`` and ``val/com`` in the units
@@ -88,6 +88,7 @@ class EmotionModule(L.LightningModule):
         weighting: str = "paper",
         supervision: str = "branch",
         auxiliary: float = 1.0,
+        optimizer: str = "adamw",
         learning_rate: float = 2e-3,
         schedule: str = "constant",
         weight_decay: float = 0.0,
@@ -108,9 +109,11 @@ class EmotionModule(L.LightningModule):
             fusion=fusion,
             calibrated=calibrated,
             options=of_parts(settings, NETWORKS[network], FUSIONS[fusion]),
+            plugins=NETWORKS.plugin(network) | FUSIONS.plugin(fusion),
         )
         own = of_parts(settings, WEIGHTINGS[weighting])
-        if unknown := sorted(settings.keys() - architecture.options.keys() - own.keys()):
+        known = architecture.options | own | of_parts(settings, OPTIMIZERS[optimizer])
+        if unknown := sorted(settings.keys() - known.keys()):
             raise TypeError(f"EmotionModule: no setting {unknown[0]!r} of its own or of the chosen parts")
         self.network = build(architecture)
         self.network.fusion_learns_alone = supervision == "branch"
@@ -265,12 +268,12 @@ class EmotionModule(L.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:  # Lightning takes many forms
-        """AdamW, fused; no weight decay on the d of the loss. The schedule moves once an epoch."""
+        """The chosen optimizer; no weight decay on the d of the loss. The schedule moves once an epoch."""
         settings = self.settings
         groups = [
             {"params": list(self.network.parameters()), "weight_decay": settings.weight_decay},
             {"params": list(self.weighting.parameters()), "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        optimiser = OPTIMIZERS.make(settings.optimizer, groups, **(settings | {"lr": settings.learning_rate}))
         factor = schedule_factor(settings.schedule, self.trainer.max_epochs or 1)
         return [optimiser], [torch.optim.lr_scheduler.LambdaLR(optimiser, factor)]

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.config.registry import FUSIONS, NETWORKS, WEIGHTINGS, of_parts
+from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, WEIGHTINGS, of_parts
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
@@ -77,6 +78,7 @@ class FoldRounds(PNAO):
             alpha=config.loss.alpha,
             monitor=SCORE,
             mode="max",
+            criterion=partial(CRITERIA[pnao.criterion], **of_parts(vars(pnao), CRITERIA[pnao.criterion])),
             masks=None if pnao.control == "none" else control_masks(config, fold),
             scale=pnao.scale,
             keep=None if config.revision.rounds else pnao.keep,
@@ -120,7 +122,12 @@ class FoldRounds(PNAO):
 def new_module(config: Config, data: FoldData) -> EmotionModule:
     """The full network before its first training, with what it is trained by."""
     groups = (config.network, config.fusion, config.loss, config.trainer)
-    parts = NETWORKS[config.network.kind], FUSIONS[config.fusion.kind], WEIGHTINGS[config.loss.weighting]
+    parts = (
+        NETWORKS[config.network.kind],
+        FUSIONS[config.fusion.kind],
+        WEIGHTINGS[config.loss.weighting],
+        OPTIMIZERS[config.trainer.optimizer],
+    )
     values = {name: value for group in groups for name, value in vars(group).items()}
     names = {"network": config.network.kind, "fusion": config.fusion.kind}
     return EmotionModule.for_data(data, **of_parts(values, EmotionModule, *parts) | names)
