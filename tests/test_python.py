@@ -149,7 +149,12 @@ def test_a_checkpoint_comes_back_even_of_a_narrowed_module(data: FeatureDataModu
 
 def test_its_defaults_are_the_command_lines() -> None:
     config = composed()
-    groups = {**vars(config.network), **vars(config.loss), **vars(config.trainer), **vars(config.fusion)}
+    groups = {
+        **vars(config.network),
+        **vars(config.loss),
+        **vars(config.trainer),
+        **vars(config.fusion),
+    } | vars(config.pnao)
     settings = groups | {"network": config.network.kind, "fusion": config.fusion.kind}
     for name, parameter in inspect.signature(EmotionModule).parameters.items():
         if parameter.default not in (parameter.empty, None):

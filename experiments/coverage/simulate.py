@@ -19,8 +19,8 @@ from mer_lightning.report.statistics import (
     holm,
     paired_differences,
     pseudo_values,
-    scores,
 )
+from mer_lightning.results.sums import scores
 
 ALPHA = 0.05
 SPEAKERS, CLIPS = World(), replace(World(), utterances=1)

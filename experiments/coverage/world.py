@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_lightning.report.statistics import Floats, Ints, Paired, Sums, cluster_sums
+from mer_lightning.report.statistics import Paired
+from mer_lightning.results.sums import Floats, Ints, Sums, cluster_sums
 
 PRIOR = np.array([0.22, 0.20, 0.18, 0.12, 0.13, 0.09, 0.06])  # seven emotions
 

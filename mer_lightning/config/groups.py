@@ -66,6 +66,7 @@ class NetworkConfig:
     softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
     layers: int = 0  # transformer: encoder layers
     heads: int = 0  # transformer: attention heads, a divisor of the dimension
+    attention: int | None = None  # hierarchical: hidden widths of the gathering's attention; null: 2 D and D
 
     def __post_init__(self) -> None:
         NETWORKS.check(self.kind)
@@ -75,6 +76,10 @@ class NetworkConfig:
                 f"{self.dimension}; layers={self.layers}, heads={self.heads}"
             )
         between("network.dimension", self.dimension, 1, 65536)
+        if self.attention is not None and self.kind == "transformer":
+            raise UserError("network.attention is of hierarchical networks; leave it out with a transformer")
+        if self.attention is not None:
+            between("network.attention", self.attention, 1, 65536)
         between("network.dropout", self.dropout, 0, 1, open_above=True)
 
 
@@ -107,51 +112,55 @@ class LossConfig:
     supervision: str  # branch | fused | both
     auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
+    sparse: str = "subgradient"  # where the sparse term acts | proximal: shrinks the weights after each step
+    delta_rate: float = 1.0  # learning rate of d1 and d2, as a multiple of the network's
 
     def __post_init__(self) -> None:
         WEIGHTINGS.check(self.weighting)
         one_of("loss.supervision", self.supervision, ("branch", "fused", "both"))
         between("loss.auxiliary", self.auxiliary, 0, BIG)
         between("loss.alpha", self.alpha, 0, BIG)
+        one_of("loss.sparse", self.sparse, ("subgradient", "proximal"))
+        between("loss.delta_rate", self.delta_rate, 0, BIG)
 
 
 @dataclass(kw_only=True)
 class PnaoConfig:
     """Algorithm 1."""
 
-    rounds: int  # N, rounds of pruning after round 0; 0: train once (one_shot: of the run it matches)
+    rounds: int  # N, rounds of pruning after round 0; 0: train once
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
     scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
     keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
+    inputs: bool  # whether columns of the feature sets are pruned, too
     guard: str  # on | none; none is the literal paper
     min_width: int  # guard: the smallest width a layer may reach
     max_share: float  # guard: the largest share of a layer's nodes one round may remove
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
-    control: str  # none | random | one_shot: same sizes as PNAO, reached in another way
+    choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
+    control: str  # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
     criterion: str = "weight"  # a name in CRITERIA: the importance of a node
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
-
-    @property
-    def last_round(self) -> int:
-        """The number of the last round that this run trains."""
-        return min(self.rounds, 1) if self.control == "one_shot" else self.rounds
 
     def __post_init__(self) -> None:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
         between("pnao.rate", self.rate, 0, 1, open_above=True)
         CRITERIA.check(self.criterion)
-        one_of("pnao.scale", self.scale, ("none", "layer"))
+        one_of("pnao.scale", self.scale, ("none", "layer", "lamp"))
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"pnao.keep={self.keep}: expected a share in (0, 1], or null")
         one_of("pnao.guard", self.guard, ("on", "none"))
         between("pnao.min_width", self.min_width, 1, BIG)
         between("pnao.max_share", self.max_share, 0, 1)
         one_of("pnao.optimiser", self.optimiser, ("reset", "carry"))
-        one_of("pnao.control", self.control, ("none", "random", "one_shot"))
+        one_of("pnao.choose", self.choose, ("smallest", "best"))
+        one_of("pnao.control", self.control, ("none", "random", "shuffled", "one_shot", "scratch"))
         if self.like and self.control == "none":
-            raise UserError("pnao.like is for the controls: +experiment=random or one_shot")
+            raise UserError(
+                "pnao.like is for the controls: +experiment=random, shuffled, one_shot or scratch"
+            )
 
 
 @dataclass(kw_only=True)

@@ -60,7 +60,7 @@ class Config:
     @property
     def last_round(self) -> int:
         """The number of the last round that this run trains."""
-        return self.revision.rounds or self.pnao.last_round
+        return self.revision.rounds or self.pnao.rounds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (Plugins(self.plugins), type(self), vars(self))  # in this order: plugins come first

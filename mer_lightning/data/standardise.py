@@ -123,8 +123,8 @@ def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardis
             farthest = np.maximum(farthest, z.max(dim=0).values.numpy())
         if columns := int((farthest > float(by.clip)).sum()):
             notes.append(
-                f"{name}: {beyond / array.size:.2%} of the values, in {columns} of {len(farthest)} columns, lie "
-                f"beyond data.clip={float(by.clip):g} deviations and are clipped; the farthest, in column "
+                f"{name}: {beyond / array.size:.2%} of the values, in {columns} of {len(farthest)} columns, "
+                f"lie beyond data.clip={float(by.clip):g} deviations and are clipped; the farthest, column "
                 f"{farthest.argmax()} (from 0), at {farthest.max():,.0f}"
             )
     return notes

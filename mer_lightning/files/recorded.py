@@ -28,6 +28,7 @@ class Round:
     seconds: float
     epochs: list[int]  # per fold
     selection: float  # what the round is chosen by
+    selection_error: float  # its standard error, by the bootstrap over speakers
     validation: Scores  # of the out-of-fold predictions
     by_fold: list[Scores]
     test: dict[str, Scores]

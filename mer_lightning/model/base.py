@@ -17,8 +17,8 @@ class Architecture:
 
     kind, fusion: their names; options: settings of their own, JSON values; plugins: key of such a name ->
     the module that registers the part. levels, shared: feature set -> input dimension. widths: node group ->
-    width, for the groups that pruning has narrowed; a group not named has its full width (D, or 2 D for
-    first hidden layers).
+    width, for the groups that pruning has narrowed; a group not named has its full width (D, 2 D for first
+    hidden layers, the set's dimension for inputs).
     """
 
     levels: dict[str, int]
@@ -28,6 +28,7 @@ class Architecture:
     dimension: int = 128
     dropout: float = 0.3
     softmax: bool = True
+    inputs: bool = False  # whether the feature sets' columns are nodes, too
     fusion: str = "entropy"
     calibrated: bool = False  # a temperature for each branch, fitted after training
     options: dict[str, Any] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from mer_lightning.files.checksums import check_whole
 from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.model.base import Architecture, EmotionNetwork
 from mer_lightning.model.build import on_meta_device, with_weights
+from mer_lightning.pnao.layers import Columns
 
 REMEDY = "restore or delete it"
 
@@ -48,7 +49,9 @@ def read_network(stem: Path) -> Trained:
     with reading(path, REMEDY):
         tensors = load_file(path)
         weights, statistics = _part(tensors, "network/"), _part(tensors, "standardisation/")
-        single = {name: tensor.float() for name, tensor in weights.items()}  # whatever it was trained in
+        single = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+        }  # whatever it was trained in
         network = with_weights(_fitting(architecture, weights), single)
         return Trained(network.eval(), _checked(Standardisation.from_tensors(statistics), architecture))
 
@@ -66,6 +69,10 @@ def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionN
             raise ValueError(f"{name} is missing, or not {list(tensor.shape)}")
     if any(not tensor.isfinite().all() for tensor in weights.values()):
         raise ValueError("weights that are no numbers")
+    for name, layer in network.named_modules():
+        kept = weights.get(f"{name}.kept") if isinstance(layer, Columns) else None
+        if kept is not None and not ((kept >= 0) & (kept < layer.inputs)).all():
+            raise ValueError(f"{name} reads columns that are not there")
     return network
 
 

@@ -68,6 +68,9 @@ class HierarchicalNetwork(EmotionNetwork):
             attention=(self._width(f"{level}/attention_1", 2), self._width(f"{level}/attention_2", 1)),
             dropout=a.dropout,
             softmax=a.softmax,
+            columns=[a.widths.get(f"{level}/input/{name}", d) for name, d in inputs.items()]
+            if a.inputs
+            else None,
         )
         return Branch(gathering, JointDecoder(gathered, a.classes))
 
@@ -131,6 +134,9 @@ class HierarchicalNetwork(EmotionNetwork):
         for s, name in enumerate(self.sets[index]):
             writes[f"{level}/encoder/{name}"] = [f"{gathering}.encoders.{s}.0"]
             reads[f"{gathering}.encoders.{s}.3"] = [f"{level}/encoder/{name}"]
+            if self.built_as.inputs:
+                writes[f"{level}/input/{name}"] = [f"{gathering}.columns.{s}"]
+                reads[f"{gathering}.encoders.{s}.0"] = [f"{level}/input/{name}"]
         sets = len(self.sets[index])
         if sets > 1:
             writes |= {first: [f"{gathering}.attention.0"], second: [f"{gathering}.attention.3"]}

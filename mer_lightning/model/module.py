@@ -64,7 +64,10 @@ class EmotionModule(L.LightningModule):
         network, fusion, weighting: names of parts, in ``config/registry.py`` or a plugin.
         dimension: D, the width of a gathered representation. dropout: after every hidden layer.
         softmax: over the scores of the gathering. calibrated: a temperature for each branch.
+        inputs: whether the columns of the feature sets are nodes, which PNAO may remove.
+        widths: node group -> width, of groups that are narrow from the start.
         supervision: ``branch``, ``fused`` or ``both``, then with weight ``auxiliary`` for the branches.
+        delta_rate: learning rate of the loss's d1 and d2, as a multiple of the network's.
         optimizer: its name; learning_rate, schedule, weight_decay: its settings.
         settings: what the chosen parts name themselves, such as ``weights`` of ``fusion="linear"``.
 
@@ -83,11 +86,14 @@ class EmotionModule(L.LightningModule):
         dimension: int = 128,
         dropout: float = 0.5,
         softmax: bool = True,
+        inputs: bool = False,
+        widths: Mapping[str, int] | None = None,
         fusion: str = "entropy",
         calibrated: bool = False,
         weighting: str = "paper",
         supervision: str = "branch",
         auxiliary: float = 1.0,
+        delta_rate: float = 1.0,
         optimizer: str = "adamw",
         learning_rate: float = 2e-3,
         schedule: str = "constant",
@@ -95,7 +101,7 @@ class EmotionModule(L.LightningModule):
         **settings: Any,
     ) -> None:
         super().__init__()
-        levels, shared, classes = dict(levels), dict(shared or {}), list(classes)
+        levels, shared, classes, widths = dict(levels), dict(shared or {}), list(classes), dict(widths or {})
         self.save_hyperparameters()
         self.settings = cast(Any, self.hparams)
         architecture = Architecture(
@@ -106,6 +112,8 @@ class EmotionModule(L.LightningModule):
             dimension=dimension,
             dropout=dropout,
             softmax=softmax,
+            inputs=inputs,
+            widths=widths,
             fusion=fusion,
             calibrated=calibrated,
             options=of_parts(settings, NETWORKS[network], FUSIONS[fusion]),
@@ -272,7 +280,11 @@ class EmotionModule(L.LightningModule):
         settings = self.settings
         groups = [
             {"params": list(self.network.parameters()), "weight_decay": settings.weight_decay},
-            {"params": list(self.weighting.parameters()), "weight_decay": 0.0},
+            {
+                "params": list(self.weighting.parameters()),
+                "weight_decay": 0.0,
+                "lr": settings.learning_rate * settings.delta_rate,
+            },
         ]
         optimiser = OPTIMIZERS.make(settings.optimizer, groups, **(settings | {"lr": settings.learning_rate}))
         factor = schedule_factor(settings.schedule, self.trainer.max_epochs or 1)

@@ -6,12 +6,13 @@ A library of its own: it needs torch, lightning and safetensors, and nothing of 
 from mer_lightning.pnao.callback import PNAO
 from mer_lightning.pnao.compact import compact, fit_widths
 from mer_lightning.pnao.importance import node_importance, weight_importance
-from mer_lightning.pnao.layers import NodesError
+from mer_lightning.pnao.layers import Columns, NodesError
 from mer_lightning.pnao.masks import global_masks
 from mer_lightning.pnao.nodes import Nodes, chain
 
 __all__ = [
     "PNAO",
+    "Columns",
     "Nodes",
     "NodesError",
     "chain",

@@ -1,7 +1,7 @@
 """PNAO as a Lightning callback: Algorithm 1 on any LightningModule, a fit a round."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mer_lightning.pnao.checks import check_fit, check_values
 from mer_lightning.pnao.compact import check_masks, fit_widths, narrow
 from mer_lightning.pnao.early_stop import EarlyStopPoint
 from mer_lightning.pnao.importance import check_importances, weight_importance, weights_of
-from mer_lightning.pnao.masks import Guarded, Masks
+from mer_lightning.pnao.masks import Masks
 from mer_lightning.pnao.nodes import Nodes, declared, widths
 from mer_lightning.pnao.optimizers import (
     State,
@@ -22,14 +22,14 @@ from mer_lightning.pnao.optimizers import (
     narrowed,
     put_back,
     rewind,
+    shrink,
 )
 from mer_lightning.pnao.probe import Probe, check_declaration, difference
 from mer_lightning.pnao.record import log_round, sizes, unlogged
-from mer_lightning.pnao.rule import Rule
+from mer_lightning.pnao.rule import MaskRule, Rule, WholeRule, unguarded
 from mer_lightning.pnao.store import Round, RoundStore, load_state, random_states, set_random_states
 
 Criterion = Callable[[L.LightningModule, Nodes, L.Trainer], dict[str, Tensor]]
-MaskRule = Callable[[Mapping[str, Tensor], int], Masks]
 
 
 class PNAO(L.Callback):
@@ -46,6 +46,8 @@ class PNAO(L.Callback):
         rate: k of Eq. 11, the NAOR, in [0, 1).
         rounds: N, rounds of pruning after round 0.
         alpha: weight of the sparse term of Eq. 8, at each step; 0: none.
+        sparse: ``subgradient``: the term's goes into the gradients, where Adam rescales it; ``proximal``:
+            after the optimizer's step all weights shrink by the learning rate times alpha.
         monitor, mode: the logged metric whose best epoch is the early-stop point; of equals the first.
         criterion: (module, nodes, trainer) -> {group: (width,) importance}; None: Eq. 10.
         masks: (importances, number of the round to come) -> {group: (width,) bool}; None: Eq. 11 on ``scale``
@@ -80,6 +82,7 @@ class PNAO(L.Callback):
         rewind_epoch: int = 0,
         optimizer: str = "reset",
         dirpath: str | Path | None = None,
+        sparse: str = "subgradient",
     ) -> None:
         check_values(
             rounds=(rounds, isinstance(rounds, int) and rounds >= 0),
@@ -87,10 +90,13 @@ class PNAO(L.Callback):
             mode=(mode, mode in ("min", "max")),
             rewind_epoch=(rewind_epoch, isinstance(rewind_epoch, int) and rewind_epoch >= 0),
             optimizer=(optimizer, optimizer in ("reset", "carry")),
+            sparse=(sparse, sparse in ("subgradient", "proximal")),
         )
-        self.declared, self.last, self.alpha, self.rewind_epoch = nodes, rounds, alpha, rewind_epoch
-        self.criterion, self.masks = criterion or weight_importance, masks
-        self.rule = Rule(rate, rounds, scale, keep, min_width, max_share)
+        self.declared, self.last, self.rewind_epoch = nodes, rounds, rewind_epoch
+        self.alpha, self.proximal = alpha, sparse == "proximal"
+        self.criterion = criterion or weight_importance
+        default = Rule(rate, rounds, scale, keep, min_width, max_share)
+        self.rule: WholeRule = default if masks is None else unguarded(masks)
         self.best_of = monitor, mode, optimizer == "carry"
         self.store = RoundStore(None if dirpath is None else Path(dirpath))
         self.history: list[dict[str, Any]] = []
@@ -154,6 +160,9 @@ class PNAO(L.Callback):
         self.probe: Probe | None = None
         self.weights = [w for ws in weights_of(pl_module, self.nodes).values() for w in ws]
         put_back(self.carried, pl_module, trainer.optimizers[0])
+        if self.alpha > 0 and self.proximal:
+            for optimizer in trainer.optimizers:
+                optimizer.register_step_post_hook(lambda o, *_: shrink(self.weights, o, self.alpha))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Line 5: the schedule goes back. In round 0 it is only seen whether it can."""
@@ -173,7 +182,7 @@ class PNAO(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Line 1: the sparse term, after backward and before clipping, scaled as the gradients are."""
-        if self.alpha > 0:
+        if self.alpha > 0 and not self.proximal:
             add_l1_subgradient(self.weights, self.alpha * gradient_scale(trainer, optimizer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -210,10 +219,7 @@ class PNAO(L.Callback):
             importances = self.criterion(module, self.nodes, trainer)
         check_importances(module, self.nodes, importances)
         number, full = len(self.history), self.history[0]["prunable"]
-        if self.masks is None:
-            masks, notes = self.rule(importances, number, module, self.nodes, full)
-        else:
-            masks, notes = Guarded(self.masks(importances, number), [])
+        masks, notes = self.rule(importances, number, module, self.nodes, full)
         check_masks(module, self.nodes, masks)
         return masks, {"difference": difference(module, self.nodes, masks, probe), "notes": notes}
 

@@ -135,7 +135,7 @@ def masked_state(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -
         for tensor, its_axes in axes(layer).items():
             value = state[f"{name}.{tensor}"] = getattr(layer, tensor).detach().clone()
             for axis, index in ((its_axes.nodes, kept.nodes), (its_axes.inputs, kept.inputs)):
-                if axis is not None and index is not None and not tensor.startswith("running_"):
+                if axis is not None and index is not None and tensor in ("weight", "bias"):
                     gone = torch.ones(value.shape[axis], dtype=torch.bool, device=value.device)
                     gone[index.to(value.device)] = False
                     value.index_fill_(axis, gone.nonzero().squeeze(1), 0)
@@ -157,10 +157,13 @@ def fit_widths(module: nn.Module, state: Mapping[str, Tensor], nodes: Nodes | No
     masks = {}
     for group, count in widths(module, nodes).items():
         name = next(x for x in nodes.writes[group] if not isinstance(module.get_submodule(x), NORMS))
-        axis = axes(module.get_submodule(name))["weight"].nodes or 0
-        saved = state.get(f"{name}.weight")
+        tensor, its_axes = next(iter(axes(module.get_submodule(name)).items()))
+        axis = its_axes.nodes or 0
+        saved = state.get(f"{name}.{tensor}")
         if saved is None or saved.shape[axis] > count:
-            raise NodesError(f"layer {name!r}: the saved state has no weight of at most {count} nodes for it")
+            raise NodesError(
+                f"layer {name!r}: the saved state has no {tensor} of at most {count} nodes for it"
+            )
         masks[group] = torch.arange(count) < saved.shape[axis]
     narrow(module, nodes, masks)
 

@@ -7,10 +7,29 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
 
+
+class Columns(nn.Module):
+    """Passes on some columns of its input (..., inputs), all at first: so inputs can be pruned like nodes.
+
+    A layer without weights: it is the writer of a group whose importance is that of the columns that read it.
+    """
+
+    kept: Tensor  # (width,) indices into the input
+
+    def __init__(self, inputs: int, width: int | None = None) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.register_buffer("kept", torch.arange(inputs if width is None else width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., width)."""
+        return x if len(self.kept) == self.inputs else x.index_select(-1, self.kept)
+
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (_NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)  # _NormBase: BatchNorm, InstanceNorm
 READERS = (nn.Linear, *CONVOLUTIONS)
-PRUNABLE = (*READERS, *NORMS, nn.Embedding)
+PRUNABLE = (*READERS, *NORMS, nn.Embedding, Columns)
 
 
 class NodesError(ValueError):
@@ -26,6 +45,8 @@ class Axes(NamedTuple):
 
 def axes(layer: nn.Module) -> dict[str, Axes]:
     """Name -> axes of each of the layer's tensors (buffers with them) that narrows with the layer."""
+    if isinstance(layer, Columns):
+        return {"kept": Axes(0, None)}
     if isinstance(layer, nn.Embedding):
         found = {"weight": Axes(1, None)}
     elif isinstance(layer, NORMS) or is_depthwise(layer):
@@ -56,6 +77,8 @@ def width(layer: nn.Module) -> int:
             return layer.out_channels
         case nn.Embedding():
             return layer.embedding_dim
+        case Columns():
+            return len(layer.kept)
         case nn.LayerNorm() | nn.RMSNorm():
             return layer.normalized_shape[0]
         case nn.GroupNorm():
@@ -84,6 +107,8 @@ def _node_attributes(layer: nn.Module) -> tuple[str, ...]:
             return ("out_features",)
         case nn.Embedding():
             return ("embedding_dim",)
+        case Columns():
+            return ()
         case nn.LayerNorm() | nn.RMSNorm():
             return ("normalized_shape",)
         case nn.GroupNorm():
@@ -110,6 +135,8 @@ def check_layer(module: nn.Module, name: str, *, reads: bool) -> nn.Module:
         raise NodesError(
             f"layer {name!r}: a {kind} cannot {what}; {', '.join(c.__name__ for c in allowed)} can"
         )
+    if isinstance(layer, Columns):
+        return layer
     if is_parametrized(layer) or "weight" not in layer._parameters:  # weight_norm, prune
         raise NodesError(f"layer {name!r}: its weight is computed (parametrization); remove that first")
     if isinstance(getattr(layer, "weight", None), nn.parameter.UninitializedParameter):

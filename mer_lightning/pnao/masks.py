@@ -50,15 +50,6 @@ def random_masks(importances: Importances, keep: Mapping[str, int], seed: int) -
     }
 
 
-def shuffled_masks(masks: Mapping[str, Tensor], seed: int) -> Masks:
-    """The same masks permuted within each group: as many nodes, which ones left to chance."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        group: mask[torch.randperm(len(mask), generator=generator).to(mask.device)]
-        for group, mask in masks.items()
-    }
-
-
 class Guarded(NamedTuple):
     """Masks after the guards, and what the guards did, a sentence each."""
 

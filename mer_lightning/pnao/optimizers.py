@@ -1,7 +1,7 @@
 """The optimizer's side of a round: the sparse term, the state that goes on, the schedule's rewinding."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -29,6 +29,22 @@ def add_l1_subgradient(weights: Sequence[Tensor], alpha: float) -> None:
         return
     signs = torch._foreach_sign([w for w in weights if w.grad is not None])
     torch._foreach_add_(gradients, signs, alpha=alpha)
+
+
+@torch.no_grad()
+def shrink(weights: Collection[Tensor], optimizer: Optimizer, alpha: float) -> None:
+    """The proximal step of ``alpha ||W||_1``: ``W <- sign(W) max(|W| - lr alpha, 0)``, lr the group's own.
+
+    After the optimizer's step, so that no moment of Adam scales it: all weights shrink alike.
+    """
+    ours = {id(w) for w in weights}
+    for group in optimizer.param_groups:
+        found = [w for w in group["params"] if id(w) in ours]
+        if found:
+            shrunk = torch._foreach_abs(found)
+            torch._foreach_sub_(shrunk, float(group["lr"]) * alpha)
+            torch._foreach_clamp_min_(shrunk, 0.0)
+            torch._foreach_copy_(found, torch._foreach_mul(torch._foreach_sign(found), shrunk))
 
 
 def gradient_scale(trainer: L.Trainer, optimizer: Optimizer) -> float:

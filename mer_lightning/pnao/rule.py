@@ -1,15 +1,32 @@
 """The rule that says which nodes the next round keeps, where the user gives none."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from mer_lightning.pnao.checks import check_values
 from mer_lightning.pnao.compact import prunable_parameters
 from mer_lightning.pnao.importance import SCALES, scaled
-from mer_lightning.pnao.masks import Guarded, even_groups, global_masks, guard_masks, share_left, target_masks
+from mer_lightning.pnao.masks import (
+    Guarded,
+    Importances,
+    Masks,
+    even_groups,
+    global_masks,
+    guard_masks,
+    share_left,
+    target_masks,
+)
 from mer_lightning.pnao.nodes import Nodes, norm_parts
+
+MaskRule = Callable[[Importances, int], Masks]  # (importances, number of the round to come)
+WholeRule = Callable[[Importances, int, nn.Module, Nodes, int], Guarded]  # as ``Rule.__call__``
+
+
+def unguarded(masks: MaskRule) -> WholeRule:
+    """A user's rule, which looks at importances alone and has no guards."""
+    return lambda importances, number, *_: Guarded(masks(importances, number), [])
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class Rule:
         )
 
     def __call__(
-        self, importances: Mapping[str, Tensor], number: int, module: nn.Module, nodes: Nodes, full: int
+        self, importances: Importances, number: int, module: nn.Module, nodes: Nodes, full: int
     ) -> Guarded:
         """Masks for round ``number``, and what the guards did.
 

@@ -10,6 +10,7 @@ from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_scores
 from mer_lightning.report.statistics import MEASURES
+from mer_lightning.results.choice import reason, saving
 
 CSS_PIXELS = 96 / 150  # per pixel of a picture, so that a figure's inches are the page's
 
@@ -34,6 +35,8 @@ def environment() -> Environment:
         "signed": prose.signed,
         "score": score,
         "part_scores": part_scores,
+        "reason": reason,
+        "saving": saving,
     }
     return made
 

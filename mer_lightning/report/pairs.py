@@ -12,13 +12,12 @@ from mer_lightning.report.statistics import (
     NOT_SHOWN,
     Difference,
     Paired,
-    Sums,
-    cluster_sums,
     holm,
     paired_differences,
     verdict,
 )
 from mer_lightning.report.systems import DataSet, System, other_settings
+from mer_lightning.results.sums import Sums, cluster_sums
 
 # first, second: what the comparison answers
 PAIRS = {

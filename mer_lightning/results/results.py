@@ -22,6 +22,7 @@ from mer_lightning.files.strict_json import as_json
 from mer_lightning.model.checkpoint import Trained, read_network, write_network
 from mer_lightning.model.decisions import RowDecisions, concatenated, in_order, union, write_decisions
 from mer_lightning.model.metrics import selection
+from mer_lightning.results.choice import selection_error, smallest_within_error
 from mer_lightning.results.description import FILE, Description, Member, needed_features
 from mer_lightning.results.prediction import csv_text, predictions_csv
 from mer_lightning.training.outcome import Record, read_part, read_record, round_decisions
@@ -37,6 +38,7 @@ class RoundSummary:
     records: list[Record]
     selection: float  # mean over folds of the stopping part's score: what the round is chosen by
     validation: Scores  # of the out-of-fold predictions
+    error: float  # standard error of selection
     by_fold: list[Scores]  # of each fold's held-out part
     test: dict[str, Scores]
 
@@ -56,6 +58,7 @@ class RoundSummary:
             seconds=round(sum(r.seconds for r in self.records), 2),
             epochs=[r.epochs for r in self.records],
             selection=self.selection,
+            selection_error=self.error,
             validation=self.validation,
             by_fold=self.by_fold,
             test=self.test,
@@ -69,7 +72,7 @@ def summarise_round(
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
     rounds, n = [run.round(fold, number) for fold in range(folds)], len(corpus.utterances)
-    stopping = [read_part(r, "stopping", n).scores(corpus) for r in rounds]
+    stopping = [read_part(r, "stopping", n) for r in rounds]
     parts = round_decisions(run, number, folds, config.ensemble, n)
     return summarise(number, [read_record(r) for r in rounds], parts, corpus, stopping)
 
@@ -90,20 +93,22 @@ def summarise(
     records: list[Record],
     parts: Sequence[RowDecisions],
     corpus: Corpus,
-    stopping: Sequence[Scores] | None = None,
+    stopping: Sequence[RowDecisions] | None = None,
 ) -> RoundSummary:
     """Scores of decisions, with the sizes of the networks that made them.
 
     Args:
         parts: as ``round_decisions``.
-        stopping: scores of each fold's stopping part; None: those of its held-out part select the round.
+        stopping: on each fold's stopping part; None: those on its held-out part select the round.
     """
     *held_out, test = parts
+    stopping = held_out if stopping is None else stopping
     by_fold = [part.scores(corpus) for part in held_out]
     return RoundSummary(
         number=number,
         records=records,
-        selection=selection_score(by_fold if stopping is None else stopping, corpus.valence_variance),
+        selection=selection_score([part.scores(corpus) for part in stopping], corpus.valence_variance),
+        error=selection_error(stopping, corpus),
         validation=concatenated(held_out).scores(corpus),
         by_fold=by_fold,
         test={split: test.among(corpus.rows([split])).scores(corpus) for split in test_sets(corpus)},
@@ -111,13 +116,16 @@ def summarise(
 
 
 def chosen_round(config: Config, summaries: Sequence[RoundSummary]) -> RoundSummary:
-    """The best on validation; the test sets have no say. Of equals the first.
+    """By ``pnao.choose``, on validation; the test sets have no say.
 
-    ``one_shot`` stands for one size: the round that has it, its last.
+    ``one_shot`` stands for one size: its round 0, which has another, is none to choose.
     """
-    if config.pnao.control == "one_shot":
-        return summaries[-1]
-    return max(summaries, key=lambda s: s.selection)
+    first = 1 if config.pnao.control == "one_shot" and len(summaries) > 1 else 0
+    rounds = summaries[first:]
+    best = max(rounds, key=lambda s: s.selection)
+    if config.pnao.choose == "best":
+        return best
+    return smallest_within_error(rounds)
 
 
 def write_results(
@@ -199,7 +207,7 @@ def results_of(
         ),
         rounds=[s.entry(full) for s in summaries],
         best_round=best.number,
-        chosen_by="size" if config.pnao.control == "one_shot" else "validation",
+        chosen_by=config.pnao.choose,
         validation=best.validation,
         test=best.test,
         versions={"mer-lightning": __version__, "python": platform.python_version()}

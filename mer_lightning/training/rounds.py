@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, WEIGHTINGS, of_parts
 from mer_lightning.config.schema import Config
@@ -23,14 +23,14 @@ from mer_lightning.model.base import count_nodes, count_parameters
 from mer_lightning.model.checkpoint import Trained, write_network
 from mer_lightning.model.decisions import write_decisions
 from mer_lightning.model.module import SCORE, EmotionModule
-from mer_lightning.pnao.callback import PNAO, MaskRule
-from mer_lightning.pnao.masks import Masks, random_masks, top_k_masks
+from mer_lightning.pnao.callback import PNAO
 from mer_lightning.pnao.probe import Probe
 from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training.calibrate import fit_fusion
+from mer_lightning.training.controls import control_rule, fixed_widths, round_seed
 from mer_lightning.training.fit import Progress, fit
 from mer_lightning.training.news import Listener
-from mer_lightning.training.outcome import predict_part, read_part, read_record
+from mer_lightning.training.outcome import predict_part, read_part
 from mer_lightning.training.ranks import rank
 from mer_lightning.training.revision import revise_labels
 
@@ -52,7 +52,7 @@ def train_round(
     pnao = FoldRounds(config, run, fold)
     data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, clip=config.data.clip)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
-    module = new_module(config, data)
+    module = new_module(config, data, fixed_widths(config, corpus.levels, fold))
     number = next(pnao.rounds(module))
     data.seed = round_seed(config.seed, fold, number)
     if number:
@@ -72,21 +72,24 @@ class FoldRounds(PNAO):
 
     def __init__(self, config: Config, run: RunDirectory, fold: int) -> None:
         pnao, guarded = config.pnao, config.pnao.guard == "on"
+        still = config.revision.rounds > 0 or pnao.control == "scratch"  # nothing is pruned
         super().__init__(
-            rate=0.0 if config.revision.rounds else pnao.rate,
+            rate=0.0 if still else pnao.rate,
             rounds=config.last_round,
             alpha=config.loss.alpha,
             monitor=SCORE,
             mode="max",
             criterion=partial(CRITERIA[pnao.criterion], **of_parts(vars(pnao), CRITERIA[pnao.criterion])),
-            masks=None if pnao.control == "none" else control_masks(config, fold),
             scale=pnao.scale,
-            keep=None if config.revision.rounds else pnao.keep,
+            keep=None if still else pnao.keep,
             min_width=pnao.min_width if guarded else 0,
             max_share=pnao.max_share if guarded else 1.0,
             rewind_epoch=pnao.rewind_epoch,
             optimizer=pnao.optimiser,
+            sparse=config.loss.sparse,
         )
+        if pnao.control in ("random", "shuffled", "one_shot"):
+            self.rule = control_rule(config, fold)
         self.store = RoundStore(run.fold(fold), new_folder, verify=False)  # the run looks for damage once
         self.fold = fold
         self.began = time.perf_counter()
@@ -119,8 +122,13 @@ class FoldRounds(PNAO):
             write_decisions(files.decisions(part), predict_part(network, data, rows))
 
 
-def new_module(config: Config, data: FoldData) -> EmotionModule:
-    """The full network before its first training, with what it is trained by."""
+def new_module(
+    config: Config, data: FoldData, widths: Mapping[str, int] = MappingProxyType({})
+) -> EmotionModule:
+    """The network before its first training, with what it is trained by.
+
+    widths: of the groups that are narrow from the start.
+    """
     groups = (config.network, config.fusion, config.loss, config.trainer)
     parts = (
         NETWORKS[config.network.kind],
@@ -130,26 +138,5 @@ def new_module(config: Config, data: FoldData) -> EmotionModule:
     )
     values = {name: value for group in groups for name, value in vars(group).items()}
     names = {"network": config.network.kind, "fusion": config.fusion.kind}
-    return EmotionModule.for_data(data, **of_parts(values, EmotionModule, *parts) | names)
-
-
-def control_masks(config: Config, fold: int) -> MaskRule:
-    """The masks of a control: the widths of the PNAO run that it matches, reached in another way.
-
-    ``random`` has those of the same round, ``one_shot`` those of the round which that run chose.
-    """
-    reference = RunDirectory(Path(str(config.pnao.like)))
-
-    def masks(importances: Mapping[str, Tensor], number: int) -> Masks:
-        one_shot = config.pnao.control == "one_shot"
-        keep = read_record(reference.round(fold, reference.best_round() if one_shot else number)).widths
-        if one_shot:
-            return top_k_masks(importances, keep)
-        return random_masks(importances, keep, round_seed(config.seed, fold, number))
-
-    return masks
-
-
-def round_seed(seed: int, fold: int, number: int, *rank: int) -> int:
-    """A seed of its own for every fit, so that a continued run equals an undisturbed one."""
-    return int(np.random.SeedSequence([seed, fold, number, *rank]).generate_state(1)[0])
+    own = of_parts(values, EmotionModule, *parts) | names
+    return EmotionModule.for_data(data, **own, inputs=config.pnao.inputs, widths=widths)

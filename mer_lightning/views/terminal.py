@@ -22,6 +22,7 @@ from mer_lightning.files.recorded import Results, Scores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import TRAIN_VAL, part_scores
 from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
+from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.results import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
@@ -172,5 +173,4 @@ def results_table(results: Results, title: str) -> Table:
 
 def chosen_text(results: Results) -> str:
     """Why the marked round was chosen, and what it saves, in words."""
-    why = "for its size" if results.chosen_by == "size" else "on validation"
-    return f"chosen {why}; {1 - results.best.parameters_ratio:.1%} fewer parameters than before pruning"
+    return "; ".join(filter(None, (f"chosen: {reason(results)}", saving(results))))

@@ -46,6 +46,7 @@ SYSTEMS: dict[str, tuple[Architecture, ...]] = {
     "raw scores": (replace(ENTROPY, softmax=False),),
     "pruned": (PRUNED, ENTROPY),
     "emptied": (replace(ENTROPY, widths={"low/encoder/face": 0, "high/attention_2": 0}),),
+    "chosen inputs": (replace(ENTROPY, inputs=True, widths={"low/input/low": 2, "high/input/face": 0}),),
     "one level": (ONE_LEVEL, ONE_LEVEL),
     "transformer": (TRANSFORMER,),
     "combined": (ENTROPY, ATTENTION, replace(ONE_LEVEL, levels={"high": 5}), TRANSFORMER),

@@ -23,6 +23,7 @@ SHAPES = [
         options={"weights": [1.0]},
         widths={"a/gathered": 3},
     ),
+    Architecture({"a": 5}, {"x": 4}, 3, dimension=8, inputs=True, widths={"a/input/x": 2, "a/input/a": 3}),
     Architecture({"a": 5}, {"x": 4}, 3, kind="transformer", dimension=8, options={"layers": 1, "heads": 2}),
 ]
 
@@ -93,3 +94,15 @@ def test_a_description_that_lies_is_refused(tmp_path: Path, change: dict[str, ob
     write_checksums(tmp_path)
     with pytest.raises(UserError, match=r"network\.(json|safetensors): cannot be read"):
         read_network(tmp_path / "network")
+
+
+def test_a_network_that_reads_columns_that_are_not_there_is_refused(tmp_path: Path) -> None:
+    stem = tmp_path / "network"
+    architecture = next(a for a in SHAPES if a.inputs)
+    trained = written(architecture, stem)
+    for odd in (-1, 4):
+        trained.network.get_buffer("branches.0.gathering.columns.1.kept")[0] = odd
+        write_network(stem, trained)
+        write_checksums(tmp_path)
+        with pytest.raises(UserError, match="columns that are not there"):
+            read_network(stem)

@@ -42,11 +42,6 @@ def test_it_imports_nothing_else_of_the_package() -> None:
             assert ours or name.partition(".")[0] in allowed, f"{path.name} imports {name}"
 
 
-def test_the_callback_is_short() -> None:
-    for path in FOLDER.rglob("*.py"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) < 250, path.name
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_run(name: str) -> None:
     module = importlib.import_module(name)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mer_lightning.pnao import PNAO, global_masks
+from mer_lightning.pnao import PNAO, Columns, chain, compact, global_masks, weight_importance
+from mer_lightning.pnao.importance import scaled
 from mer_lightning.pnao.masks import top_k
 from tests.pnao.nets import data, fit, new, same, train
 from tests.pnao.taylor import taylor
@@ -79,3 +80,24 @@ def test_a_rule_of_ones_own_is_told_the_round_to_come(kept: bool, tmp_path: Any)
     full, half = {"net.0": 8, "net.3": 6}, {"net.0": 4, "net.3": 3}
     assert [record["widths"] for record in pnao.history] == [full, half, half]
     assert [record["notes"] for record in pnao.history] == [[], [], []]
+
+
+def test_the_importance_of_inputs_is_that_of_the_columns_that_read_them() -> None:
+    net = nn.Sequential(Columns(3), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        net.get_parameter("1.weight").copy_(torch.tensor([[1.0, -2.0, 0.0], [3.0, 0.0, 1.0]]))
+    nodes = chain("0", "1", "3")
+    assert weight_importance(net, nodes)["0"].tolist() == [2.0, 1.0, 0.5]
+    narrow = compact(
+        net, {"0": torch.tensor([True, False, True]), "1": torch.ones(2, dtype=torch.bool)}, nodes
+    )
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(narrow(x), net(x * torch.tensor([1.0, 0.0, 1.0])))
+    assert narrow.get_parameter("1.weight").shape == (2, 2)
+
+
+def test_lamp_scores_are_of_the_definition() -> None:
+    g = torch.rand(20, generator=torch.Generator().manual_seed(0))
+    expected = [float(x**2 / (g[g >= x] ** 2).sum()) for x in g]
+    assert scaled({"a": g}, "lamp")["a"].tolist() == pytest.approx(expected)
+    assert scaled({"a": 5 * g}, "lamp")["a"].tolist() == pytest.approx(expected)  # whatever the layer's scale

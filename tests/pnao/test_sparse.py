@@ -115,3 +115,29 @@ def test_only_what_gets_a_gradient_gets_the_sparse_term() -> None:
         "net.6.weight",
         "net.6.bias",
     }
+
+
+def test_the_proximal_step_shrinks_all_weights_alike_whatever_the_optimizer() -> None:
+    """After Adam's step, |W| falls by the learning rate times alpha, down to zero and no further."""
+    rate, alpha = 0.01, 3.0
+
+    def adam(module: L.LightningModule) -> Any:
+        return torch.optim.Adam(module.parameters(), lr=rate)
+
+    def first_step(alpha: float) -> dict[str, Tensor]:
+        module, seen = new(optimizers=adam), {}
+        pnao = PNAO(rounds=0, alpha=alpha, sparse="proximal")
+        next(pnao.rounds(module))
+
+        class First(L.Callback):
+            def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+                seen.update(seen or {n: p.detach().clone() for n, p in pl_module.named_parameters()})
+
+        fit(pnao, module, First())
+        return seen
+
+    plain, shrunk = first_step(0.0), first_step(alpha)
+    for name, weight in plain.items():
+        by = rate * alpha if name in PRUNABLE else 0.0
+        torch.testing.assert_close(shrunk[name], weight.sign() * (weight.abs() - by).clamp_min(0))
+        assert name not in PRUNABLE or (shrunk[name] == 0).any()

@@ -21,8 +21,8 @@ from mer_lightning.report.calibration import run_reliability
 from mer_lightning.report.pairs import clusters, comparisons, costs, run_sums
 from mer_lightning.report.pictures import weight_values
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, at_round, find_runs, read_run
-from mer_lightning.report.statistics import scores
 from mer_lightning.report.systems import data_sets
+from mer_lightning.results.sums import scores
 
 
 def recomputed(run: FinishedRun, part: str) -> list[float]:

@@ -14,16 +14,14 @@ from mer_lightning.report.statistics import (
     Components,
     Difference,
     Paired,
-    Sums,
-    cluster_sums,
     components,
     detectable,
     holm,
     over_seeds,
     paired_differences,
-    scores,
     verdict,
 )
+from mer_lightning.results.sums import Sums, cluster_sums, scores
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -1,16 +1,14 @@
 """The controls of PNAO, and what its options change."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.results.results import chosen_round
 from mer_lightning.tasks import fit
 from mer_lightning.training.outcome import read_record
+from tests.conftest import composed
 from tests.tasks.helpers import Small, trained
 
 
@@ -23,14 +21,20 @@ def test_rewinding_alone_prunes_nothing_but_trains_on(small: Small, tmp_path: Pa
     assert results.rounds[1].validation != results.rounds[0].validation
 
 
-def test_random_control_has_pnaos_sizes(small: Small, tmp_path: Path) -> None:
+def test_controls_by_chance_have_pnaos_sizes(small: Small, tmp_path: Path) -> None:
     pnao = trained(small("+experiment=pnao"), tmp_path / "pnao")
-    control = trained(small("+experiment=random", f"pnao.like={pnao.path}"), tmp_path / "random")
-    mine, theirs = control.read_results(), pnao.read_results()
-    for a, b in zip(mine.rounds, theirs.rounds, strict=True):
-        assert (a.parameters, a.nodes) == (b.parameters, b.nodes)
-    assert mine.rounds[0].validation == theirs.rounds[0].validation
-    assert mine.rounds[1].validation != theirs.rounds[1].validation
+    for name in ("shuffled", "random"):
+        control = trained(small(f"+experiment={name}", f"pnao.like={pnao.path}"), tmp_path / name)
+        mine, theirs = control.read_results(), pnao.read_results()
+        assert mine.rounds[0].validation == theirs.rounds[0].validation
+        assert mine.rounds[1].validation != theirs.rounds[1].validation
+        for fold in range(2):
+            for number in range(3):
+                a, b = (read_record(run.round(fold, number)) for run in (control, pnao))
+                if name == "shuffled":
+                    assert a.widths == b.widths
+                else:  # a node more would be too much
+                    assert 0.9 * b.prunable < a.prunable <= b.prunable
 
 
 def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small, tmp_path: Path) -> None:
@@ -46,15 +50,32 @@ def test_controls_in_a_sweep_take_the_finished_pnao_run_beside_them(small: Small
 def test_one_shot_makes_its_reference_and_reaches_its_size_in_one_round(small: Small, tmp_path: Path) -> None:
     control = trained(small("+experiment=one_shot"), tmp_path / "one_shot")
     mine, theirs = control.read_results(), RunDirectory(control.reference).read_results()
-    assert [r.round for r in mine.rounds] == [0, 1]
-    assert mine.rounds[1].parameters == theirs.best.parameters
-    assert mine.best_round == 1  # whatever validation says: it stands for that size
+    assert [r.parameters for r in mine.rounds[1:]] == [theirs.best.parameters] * 2  # the budget of all rounds
+    assert mine.best_round > 0  # whatever validation says: it stands for that size
 
 
-def test_only_one_shot_reports_a_round_that_validation_did_not_choose(small: Small) -> None:
-    summaries: Any = [SimpleNamespace(number=0, selection=0.7), SimpleNamespace(number=1, selection=0.6)]
-    for name, chosen in (("pnao", 0), ("random", 0), ("one_shot", 1)):
-        assert chosen_round(small(f"+experiment={name}"), summaries).number == chosen
+def test_scratch_has_the_chosen_widths_from_the_start_and_fresh_weights(small: Small, tmp_path: Path) -> None:
+    pnao = trained(small("+experiment=pnao"), tmp_path / "pnao")
+    control = trained(small("+experiment=scratch", f"pnao.like={pnao.path}"), tmp_path / "scratch")
+    chosen = pnao.best_round()
+    for fold in range(2):
+        widths = read_record(pnao.round(fold, chosen)).widths
+        assert [read_record(control.round(fold, n)).widths for n in range(3)] == [widths] * 3
+    mine, theirs = control.read_results(), pnao.read_results()
+    assert mine.rounds[0].validation != theirs.rounds[chosen].validation
+
+
+def test_thin_attention_is_narrow_from_the_start(small: Small, tmp_path: Path) -> None:
+    run = trained(small("+experiment=thin_attention", "network.attention=3", "pnao.rate=0"), tmp_path / "run")
+    widths = read_record(run.round(0, 2)).widths
+    assert {w for group, w in widths.items() if "attention" in group} == {3}
+    assert {w for group, w in widths.items() if "gathered" in group} == {8}
+
+
+def test_long_has_the_epochs_of_all_rounds() -> None:
+    whole, rounds = composed("+experiment=long"), composed("+experiment=pnao")
+    assert whole.trainer.epochs == rounds.trainer.epochs * (rounds.pnao.rounds + 1)
+    assert whole.trainer.patience == rounds.trainer.patience * (rounds.pnao.rounds + 1)
 
 
 def test_a_control_refuses_a_reference_of_another_experiment(small: Small, tmp_path: Path) -> None:

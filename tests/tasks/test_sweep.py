@@ -228,11 +228,11 @@ def test_the_objectives_are_the_score_and_the_size(
 def made(name: str, rate: float, seed: int, com: float, **more: Any) -> Setting:
     scores = Scores(dis=com + 0.1, dim=0.4, com=com)
     left = round(1000 * (1 - rate))
-    entry = Round(0, left, 1 - rate, 1, 1, 1.0, [1], com, scores, [scores], {"t": scores}, 0.0, [])
+    entry = Round(0, left, 1 - rate, 1, 1, 1.0, [1], com, 0.0, scores, [scores], {"t": scores}, 0.0, [])
     results = Results(
         experiment="pnao", seed=seed, folds=1, protocol="paper", transductive=False,
         data=Data("made", True, ["a"], {"x": 1}, {}, {"train": 1, "t": 1}),
-        rounds=[entry], best_round=0, chosen_by="validation", validation=scores, test={"t": scores},
+        rounds=[entry], best_round=0, chosen_by="best", validation=scores, test={"t": scores},
         versions={}, seconds=1.0,
     )  # fmt: skip
     return Setting(name, {"pnao.rate": rate, **more, "seed": seed}, results)

@@ -12,7 +12,7 @@ from mer_lightning.views.scalars import best_values, epoch_rows, round_row
 
 pytest.importorskip("wandb_workspaces")
 SCORES = Scores(dis=0.5, dim=1.0, com=0.25)
-ENTRY = Round(0, 1, 1.0, 1, 1, 1.0, [1], 0.5, SCORES, [SCORES], {"test": SCORES}, 0.0, [])
+ENTRY = Round(0, 1, 1.0, 1, 1, 1.0, [1], 0.5, 0.0, SCORES, [SCORES], {"test": SCORES}, 0.0, [])
 NUMBERS = dict.fromkeys(("fold", "round", "parameters", "prunable", "nodes", "macs", "epochs"), 1)
 RECORD = Record(
     **NUMBERS | {"fold": 0, "round": 0},
@@ -28,7 +28,7 @@ RECORD = Record(
 RESULTS = Results(
     experiment="pnao", seed=0, folds=1, protocol="paper", transductive=False,
     data=Data("data", True, ["angry", "sad"], {"a": 1}, {}, {"train": 1, "test": 1}),
-    rounds=[ENTRY], best_round=0, chosen_by="validation", validation=SCORES, test={"test": SCORES},
+    rounds=[ENTRY], best_round=0, chosen_by="best", validation=SCORES, test={"test": SCORES},
     versions={}, seconds=1.0,
 )  # fmt: skip
 
