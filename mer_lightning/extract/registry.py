@@ -1,22 +1,15 @@
-"""The encoders by name. A new one: its module with ``make``, its settings, its YAML, and a line here."""
+"""The encoders by name. A new one is a file in ``conf/extract/feature``; a new kind has a module, too."""
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mer_lightning.config.extract import ExtractConfig
+from mer_lightning.config.registry import ENCODERS
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 
 if TYPE_CHECKING:
     import torch
-
-# extract.features' name -> its module. Its feature sets are called NAME, or NAME_something.
-ENCODERS = {
-    "hubert": "mer_lightning.extract.hubert",
-    "manet": "mer_lightning.extract.manet",
-    "resnet": "mer_lightning.extract.resnet",
-}
 
 
 def make_encoders(settings: ExtractConfig) -> list[Encoder]:
@@ -25,19 +18,21 @@ def make_encoders(settings: ExtractConfig) -> list[Encoder]:
     Raises UserError for an unknown one, and for weights that are not there or do not fit.
     """
     for name in settings.features:
-        if name not in ENCODERS:
-            raise UserError(f"extract.features names {name!r}; there are: {', '.join(ENCODERS)}")
+        ENCODERS.check(name)
     device, dtype = device_and_dtype(settings)
     made = []
     for name in settings.features:
-        make = import_module(ENCODERS[name]).make  # late: transformers takes seconds
-        made.append(make(getattr(settings, name), device, dtype))
+        own = [] if name in ENCODERS.plugins else [name, getattr(settings, name)]
+        made.append(ENCODERS.make(name, *own, device, dtype, **vars(settings)))
     return made
 
 
-def encoders_of(sets: Sequence[str]) -> list[str]:
-    """Names of the encoders that make the given feature sets. UserError for a set that none makes."""
-    names = []
+def encoders_of(sets: Iterable[str]) -> dict[str, list[str]]:
+    """Encoder -> those of the given feature sets that it makes: NAME, or NAME_k.
+
+    Raises UserError for a set that none makes.
+    """
+    found: dict[str, list[str]] = {}
     for feature_set in sets:
         name = feature_set.partition("_")[0]
         if name not in ENCODERS:
@@ -45,8 +40,8 @@ def encoders_of(sets: Sequence[str]) -> list[str]:
                 f"the model needs the feature set {feature_set!r}, which no encoder here makes of a clip: "
                 "give its features as input, in a feature folder or a store"
             )
-        names.append(name)
-    return list(dict.fromkeys(names))
+        found.setdefault(name, []).append(feature_set)
+    return found
 
 
 def device_and_dtype(settings: ExtractConfig) -> "tuple[torch.device, torch.dtype]":
