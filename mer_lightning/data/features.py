@@ -25,6 +25,7 @@ class FeatureDataModule(FoldData):
         test_fold: the labels' fold that is the test set; None: ``tests``.
         group: the column of the labels whose values never straddle two folds; "": none.
         clip: deviations from the mean at which standardised features are cut off; None: nowhere.
+        balanced: every emotion comes equally often in an epoch of training.
         settings: of the reader itself.
 
     ``corpus`` has the utterances, ``standardisation`` the statistics of the training part. Batches are
@@ -48,6 +49,7 @@ class FeatureDataModule(FoldData):
         test_fold: int | None = None,
         group: str = "speaker",
         clip: float | None = 5.0,
+        balanced: bool = False,
         **settings: Any,
     ) -> None:
         config = group_type("data")(
@@ -62,9 +64,10 @@ class FeatureDataModule(FoldData):
             folds=folds,
             group=group,
             clip=clip,
+            balanced=balanced,
             **settings,
         )
         corpus = read_corpus(config)
         drawn = draw_folds(corpus, folds, seed)
         check_folds(corpus, drawn, protocol)
-        super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip)
+        super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip, balanced)

@@ -50,21 +50,29 @@ def fold_parts(folds: NDArray[np.int64], fold: int, protocol: str) -> Parts:
     return Parts(~held_out & ~stopping, stopping, held_out)
 
 
-def check_folds(corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper") -> list[str]:
+def check_folds(
+    corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper", monitor: str = "score"
+) -> list[str]:
     """Warnings, a line each, for the emotions that the training part of a fold lacks.
 
-    Raises UserError if a training part has fewer than two emotions, or a stopping part has none.
+    Raises UserError if a training part has fewer than two emotions, a stopping part has none, or no valence
+    where ``monitor``, what stops training, needs it.
     """
     if protocol == "nested" and folds.max() < 2:
         raise UserError("protocol=nested needs three folds or more: one to stop training, one to score")
-    emotions = corpus.emotions[corpus.rows(TRAIN_SPLITS)]
-    lines = []
+    rows, lines = corpus.rows(TRAIN_SPLITS), []
+    emotions, valences = corpus.emotions[rows], corpus.valences[rows]
     for fold in range(int(folds.max()) + 1):
         parts = fold_parts(folds, fold, protocol)
         if not (emotions[parts.stopping] >= 0).any():
             raise UserError(
                 f"fold {fold}: no emotion is known in the part that stops its training; label some "
                 "utterances there, or change data.folds"
+            )
+        if monitor in ("dim", "com") and not np.isfinite(valences[parts.stopping]).any():
+            raise UserError(
+                f"trainer.monitor={monitor}: fold {fold} has no known valence in the part that stops its "
+                "training; monitor a score of emotions, or score, which does without"
             )
         there = {corpus.classes[e] for e in set(emotions[parts.train].tolist()) if e >= 0}
         if len(there) < 2:

@@ -50,7 +50,8 @@ def train_round(
         The round's number.
     """
     pnao = FoldRounds(config, run, fold)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, clip=config.data.clip)
+    c, batch_size = config.data, config.trainer.batch_size
+    data = FoldData(corpus, folds, fold, config.protocol, batch_size, clip=c.clip, balanced=c.balanced)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
     module = new_module(config, data, fixed_widths(config, corpus.levels, fold))
     number = next(pnao.rounds(module))

@@ -125,6 +125,8 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
     results = run.read_results()
     assert results.validation.dim is None
     assert results.validation.com is None
+    with pytest.raises(UserError, match=r"trainer.monitor=com: fold 0 has no known valence"):
+        trained(small("+experiment=pnao", "trainer.monitor=com"), tmp_path / "com")
     assert json.loads(run.round(0, 0).record.read_text())["record"]["deltas"][1] == 1.0  # untouched
     assert torch.isfinite(
         torch.tensor(
