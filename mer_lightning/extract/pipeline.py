@@ -263,7 +263,7 @@ def features_of_clips(
     clips = all_clips(path)
     pipeline = pipeline_for(needed, settings, clips)
     if "text" in pipeline.sources:
-        clips = with_transcripts(clips, path if path.is_dir() else path.parent, settings)
+        clips = with_transcripts(clips, path if path.is_dir() else path.parent, settings, required=False)
     outcomes = list(shown(pipeline.run(clips), len(clips)))
     parts = [part for part in outcomes if not part.failure]
     failures = [(part.id, part.failure) for part in outcomes if part.failure]

@@ -66,6 +66,15 @@ def test_features_are_those_of_transformers_whatever_the_companions(
     assert not np.allclose(*(next(iter(features.values())) for features in found[:2]), atol=0.1)
 
 
+def test_half_precision_gives_float32_close_by(folders: dict[str, Path]) -> None:
+    exact = encoder(folders["Bert"], (1,)).encode(TEXTS)
+    settings = TextConfig(model=str(folders["Bert"]), layers=[1])
+    halves = make("text", settings, torch.device("cpu"), torch.bfloat16).encode(TEXTS)
+    for one, other in zip(exact, halves, strict=True):
+        assert other["text_1"].dtype == np.float32
+        assert np.corrcoef(one["text_1"], other["text_1"])[0, 1] > 0.99
+
+
 def test_provenance_is_of_the_numbers_alone(folders: dict[str, Path]) -> None:
     made = encoder(folders["Bert"], (1, 2), batch=1).provenance
     assert made == encoder(folders["Bert"], (1, 2)).provenance
