@@ -12,8 +12,9 @@ from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.corrupt import Corruption, make_corruption, mixed
+from mer_lightning.extract.decoder import Decoder
 from mer_lightning.extract.media import Unreadable
-from mer_lightning.extract.pipeline import Decoder, Pipeline, make_pipeline
+from mer_lightning.extract.pipeline import Pipeline, make_pipeline
 from tests.extract.clips import colours, red, tone, write_clip
 from tests.extract.models import speech
 from tests.extract.test_pipeline import Look, Loudness, settings, wavs, write_wav

@@ -13,8 +13,8 @@ from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract.asr import Transcriber
 from mer_lightning.extract.clips import Clip
+from mer_lightning.extract.decoder import Decoder
 from mer_lightning.extract.encoder import Encoder
-from mer_lightning.extract.pipeline import Decoder
 from mer_lightning.extract.text import make
 from mer_lightning.extract.transcripts import read_transcripts, with_transcripts
 from tests.extract.models import save_whisper, speech
