@@ -18,14 +18,16 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from mer_lightning.config.compose import checked, conf_folder, register
-from mer_lightning.config.extract import ExtractConfig, HubertConfig
-from mer_lightning.extract import hubert
+from mer_lightning.config.extract import ExtractConfig, SpeechConfig
+from mer_lightning.extract import windows
 from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.detectors import make_detector
 from mer_lightning.extract.faces import read_faces
-from mer_lightning.extract.frames import FaceEncoder
-from mer_lightning.extract.manet import MANet
+from mer_lightning.extract.frames import FrameEncoder
+from mer_lightning.extract.manet import MANet, plain
+from mer_lightning.extract.media import read_frames
 from mer_lightning.extract.pipeline import Pipeline
+from mer_lightning.extract.speech import make
 
 LAYERS = [18, 19, 20]
 CPU = torch.device("cpu")
@@ -70,11 +72,9 @@ def speech(folder: Path) -> list[tuple[str, float]]:
                     whole(torch.from_numpy(clip)[None], output_hidden_states=True)
 
     def ours(batch: float, one_by_one: tuple[str, ...]) -> Callable[[], Any]:
-        hubert.NO_BATCHES = one_by_one
-        settings = HubertConfig(
-            model=str(folder), revision=None, layers=LAYERS, window=30, batch_seconds=batch
-        )
-        encoder = hubert.make(settings, CPU, torch.float32)
+        windows.NO_BATCHES = one_by_one
+        settings = SpeechConfig(model=str(folder), layers=LAYERS, batch_seconds=batch)
+        encoder = make("hubert", settings, CPU, torch.float32)
         return lambda: encoder.encode(clips)
 
     return [
@@ -88,14 +88,12 @@ def speech(folder: Path) -> list[tuple[str, float]]:
 def faces(clips: list[Clip], settings: ExtractConfig) -> list[tuple[str, float]]:
     """Decoding, detection and MA-Net on every frame of one clip after the other; then each saving added."""
     torch.manual_seed(0)
-    encoder = FaceEncoder(
-        "manet", MANet(), {}, device=CPU, dtype=torch.float32, batch=64, prepare=lambda x: x / 255
-    )
+    encoder = FrameEncoder(MANet(), {"manet": {}}, device=CPU, dtype=torch.float32, batch=64, prepare=plain)
     detector = make_detector(settings.faces.detector)
 
     def crops(fps: float) -> list[Any]:
-        every = settings.faces.__class__(**(vars(settings.faces) | {"fps": fps}))
-        found = [read_faces(clip.path, every, detector).crops for clip in clips]
+        margin = settings.faces.margin
+        found = [read_faces(read_frames(clip.path, fps), margin, detector).crops for clip in clips]
         return [c for c in found if len(c)]
 
     def alone(fps: float, size: int) -> None:
@@ -117,12 +115,12 @@ def memory(
 ) -> list[tuple[int, float]]:
     """Resident megabytes after so many clips of the whole pipeline."""
     many = [Clip(c.utterance._replace(id=f"{c.id}_{i}"), c.path) for i in range(count) for c in clips][:count]
-    speech = HubertConfig(model=str(model), revision=None, layers=[1], window=30, batch_seconds=60)
+    speech = SpeechConfig(model=str(model), layers=[1])
     small = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten())
-    look = FaceEncoder("small", small, {}, device=CPU, dtype=torch.float32, batch=64, prepare=lambda x: x)
+    look = FrameEncoder(small, {"small": {}}, device=CPU, dtype=torch.float32, batch=64, prepare=plain)
     found: list[tuple[int, float]] = []
     done = 0
-    for batch in Pipeline([hubert.make(speech, CPU, torch.float32), look], settings).run(many):
+    for batch in Pipeline([make("hubert", speech, CPU, torch.float32), look], settings).run(many):
         done += len(batch)
         if done >= count * (len(found) + 1) // 4:
             pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -10,6 +10,7 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from mer_lightning.config.folder import conf_folder as conf_folder
 from mer_lightning.config.identity import flat, marks, unswept
 from mer_lightning.config.mistakes import unknown_key
 from mer_lightning.config.plugins import import_plugins, named, parsed
@@ -18,12 +19,6 @@ from mer_lightning.config.schema import Config, schema
 from mer_lightning.errors import UserError
 
 OPEN = ("callbacks.", "logger.")  # groups whose keys are checked by the schema itself
-
-
-def conf_folder() -> Path:
-    """``conf`` of the wheel, or of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:

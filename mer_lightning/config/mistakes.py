@@ -82,7 +82,7 @@ def nearest(key: str) -> str | None:
         alike = 1.0 if name == initials else SequenceMatcher(None, name, own).ratio()
         return alike + 0.2 * together
 
-    best = max(marks(), key=likeness)
+    best = max(marks(), key=lambda known: (likeness(known), known.rpartition(".")[0] == group))
     return best if likeness(best) >= ALIKE else None
 
 

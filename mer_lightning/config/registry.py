@@ -115,9 +115,7 @@ WEIGHTINGS = Registry(
 )
 CRITERIA = Registry("pnao.criterion", weight="pnao.importance:weight_importance")  # Eq. 10
 OPTIMIZERS = Registry("trainer.optimizer", adamw="model.optimizer:adamw")
-ENCODERS = Registry(
-    "extract.features", hubert="extract.hubert:make", manet="extract.manet:make", resnet="extract.resnet:make"
-)
+ENCODERS = Registry("extract.features")  # filled from the files of conf/extract/feature: config/extract.py
 CHOSEN_BY_NAME = (READERS, NETWORKS, FUSIONS, WEIGHTINGS)
 WITH_SETTINGS = (*CHOSEN_BY_NAME, CRITERIA, OPTIMIZERS, ENCODERS)
 

@@ -44,17 +44,19 @@ def write_labels(path: Path, utterances: Iterable[Utterance]) -> None:
             writer.writerow((u.id, u.emotion, valence, u.split, u.group, fold))
 
 
-def read_table(path: Path, *required: str) -> Iterator[tuple[int, dict[str, str]]]:
+def read_table(
+    path: Path, *required: str, id_column: str = "utterance_id"
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells by column, row by row, of a UTF-8 CSV file with a header.
 
-    Raises UserError if the file is not that, or lacks ``utterance_id`` or one of ``required``.
+    Raises UserError if the file is not that, or lacks ``id_column`` or one of ``required``.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)  # strict: a lost quote must not swallow rows
-            header = _header(next(rows, []), ("utterance_id", *filter(None, required)), path)
+            header = _header(next(rows, []), filter(None, (id_column, *required)), path)
             for row in filter(None, rows):  # blank lines are no rows
                 if len(row) != len(header):
                     raise UserError(

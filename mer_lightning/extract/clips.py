@@ -25,6 +25,7 @@ class Clip(NamedTuple):
 
     utterance: Utterance
     path: Path
+    transcript: str = ""  # "": unknown
 
     @property
     def id(self) -> str:

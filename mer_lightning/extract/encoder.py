@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["speech", "faces"]
+Source = Literal["speech", "faces", "frames", "text"]
 Features = dict[str, NDArray[np.float32]]  # feature set -> (D,)
 
 
@@ -23,10 +23,10 @@ class Encoder(Protocol):
         changes the numbers (layer, window, ...); none that does not (device, batch size, paths).
         """
 
-    def encode(self, clips: Sequence[NDArray[Any]]) -> list[Features]:
+    def encode(self, clips: Sequence[Any]) -> list[Features]:
         """The features of each clip, in order, averaged over its time.
 
-        clips: of each clip, speech: (n,) float32 samples at 16 kHz, mono, n > 0; faces: (F, 224, 224, 3)
-        uint8 RGB crops, F > 0.
+        clips: of each clip, speech: (n,) float32 samples at 16 kHz, mono, n > 0; faces, frames:
+        (F, 224, 224, 3) uint8 RGB crops, or the middle of whole pictures, F > 0; text: the transcript.
         A clip's features do not depend on which others it is encoded with.
         """

@@ -8,14 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mer_lightning.config.extract import ManetConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
-from mer_lightning.extract.frames import FACE, FaceEncoder
+from mer_lightning.extract.frames import FACE, FrameEncoder
 from mer_lightning.extract.weights import digest, fitted, read_tensors
 
 REMEDY = (
@@ -194,20 +196,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return fitted(read_tensors(path, REMEDY), empty().state_dict(), path, REMEDY)
 
 
-def make(settings: ManetConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """The encoder of the feature set ``manet``. Raises UserError where the weights are not to be had."""
+def make(name: str, settings: ManetConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
+    """The encoder of the feature set NAME. Raises UserError where the weights are not to be had."""
     if settings.weights is None:
         raise UserError(f"extract.manet.weights is not given: MA-Net needs pretrained weights; {REMEDY}")
     weights = read_weights(Path(settings.weights).expanduser())
     network = empty()
     network.load_state_dict(weights, assign=True)
-    description = {"weights": digest(weights), "input": list(FACE)}
-    return FaceEncoder(
-        "manet",
-        network,
-        description,
-        device=device,
-        dtype=dtype,
-        batch=settings.batch,
-        prepare=lambda pixels: pixels / 255,
+    described = {
+        "encoder": name,
+        "weights": digest(weights),
+        "input": list(FACE),
+        "pooling": "mean over frames",
+    }
+    return FrameEncoder(
+        network, {name: described}, device=device, dtype=dtype, batch=settings.batch, prepare=plain
     )
+
+
+def plain(images: NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3), 0..255 -> (N, 3, H, W), 0..1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 255

@@ -33,6 +33,7 @@ class Record:
     frames: int = 0  # looked at
     faces: int = 0  # of them, with the face that was followed
     notes: list[str] = field(default_factory=list)  # conditions: no speech, no face, cut short
+    transcript: str = ""  # as it was given or made, where an encoder reads it
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 def _name(clip: Clip) -> str:
-    """Of a clip's file here: ids may be longer than file names, and a clip may be replaced by another."""
+    """Of a clip's file here: ids may be longer than file names, and a clip or its transcript may change."""
     about = clip.path.stat()
-    key = f"{clip.id}\0{about.st_size}\0{about.st_mtime_ns}"
+    key = f"{clip.id}\0{about.st_size}\0{about.st_mtime_ns}\0{clip.transcript}"
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,26 @@ from numpy.typing import NDArray
 from mer_lightning.config.extract import ExtractConfig, FacesConfig
 from mer_lightning.data.arrays import brief
 from mer_lightning.errors import UserError
+from mer_lightning.extract.asr import Transcriber, make_transcriber
 from mer_lightning.extract.clips import Clip, all_clips
+from mer_lightning.extract.corrupt import Corruption, make_corruption
 from mer_lightning.extract.detectors import FaceDetector, detector_name, make_detector
 from mer_lightning.extract.encoder import Encoder, Source
-from mer_lightning.extract.faces import read_faces
-from mer_lightning.extract.media import SAMPLE_RATE, Unreadable, read_speech
+from mer_lightning.extract.faces import Faces, read_faces, read_pictures
+from mer_lightning.extract.media import SAMPLE_RATE, Frame, Unreadable, read_frames, read_speech
 from mer_lightning.extract.parts import Part, Record
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import encoders_of, make_encoders
+from mer_lightning.extract.transcripts import with_transcripts
 from mer_lightning.results.description import check_extractors
 from mer_lightning.training.cores import cores
 
-MISSING = {"speech": "no speech", "faces": "no face"}  # source -> the note of a clip that lacks it
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# source -> the note of a clip that lacks it
+MISSING = {"speech": "no speech", "faces": "no face", "frames": "no picture", "text": "no transcript"}
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -35,33 +43,38 @@ class Decoded:
 
     id: str
     record: Record = field(default_factory=Record)
-    inputs: dict[Source, NDArray[Any]] = field(default_factory=dict)
+    inputs: dict[Source, Any] = field(default_factory=dict)
     failure: str = ""
 
 
 class Decoder:
     """Reads clips; may be called from several threads."""
 
-    def __init__(self, sources: set[Source], settings: FacesConfig) -> None:
+    def __init__(
+        self,
+        sources: set[Source],
+        settings: FacesConfig,
+        transcribe: Transcriber | None = None,
+        corrupt: Corruption | None = None,
+    ) -> None:
         self.sources, self.settings = sources, settings
+        self.transcribe, self.corrupt = transcribe, corrupt
         self._of_thread = threading.local()  # detectors are not made for two threads at a time
         if "faces" in sources:
             make_detector(settings.detector)  # one that cannot be made is known before any clip is read
 
     def __call__(self, clip: Clip) -> Decoded:
         """Decode what the encoders need."""
-        record, inputs = Record(), dict[Source, NDArray[Any]]()
+        record, inputs = Record(), dict[Source, Any]()
         try:
-            if "speech" in self.sources and (speech := read_speech(clip.path)) is not None:
-                inputs["speech"] = speech.samples
-                record = replace(record, seconds=round(len(speech.samples) / SAMPLE_RATE, 3))
-                record = noted(record, "" if speech.complete else "speech cut short")
+            if "speech" in self.sources:
+                record = self._hear(clip, record, inputs)
             if "faces" in self.sources:
-                faces = read_faces(clip.path, self.settings, self._detector())
-                record = replace(record, frames=faces.frames_seen, faces=faces.faces_found)
-                record = noted(record, "" if faces.complete else "video cut short")
-                if len(faces.crops):
-                    inputs["faces"] = faces.crops
+                record = self._look(record, inputs, "faces", self._faces(clip))
+            if "frames" in self.sources:
+                record = self._look(record, inputs, "frames", read_pictures(self._frames(clip)))
+            if "text" in self.sources:
+                record = self._read(clip, record, inputs)
         except Unreadable as error:
             return Decoded(clip.id, failure=str(error))
         except Exception as error:  # whatever strangers' files make of the libraries: one clip is not all
@@ -70,6 +83,36 @@ class Decoder:
             record = noted(record, MISSING[source])
         return Decoded(clip.id, record, inputs, "" if inputs else ", ".join(record.notes))
 
+    def _hear(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+        speech = read_speech(clip.path)
+        if speech is None:
+            return record
+        inputs["speech"] = self.corrupt.speech(clip, speech.samples) if self.corrupt else speech.samples
+        record = replace(record, seconds=round(len(speech.samples) / SAMPLE_RATE, 3))
+        return noted(record, "" if speech.complete else "speech cut short")
+
+    def _frames(self, clip: Clip) -> Iterator[Frame]:
+        if not self.corrupt:
+            return read_frames(clip.path, self.settings.fps)
+        return self.corrupt.frames(clip, read_frames(clip.path, self.corrupt.fps(self.settings.fps)))
+
+    def _faces(self, clip: Clip) -> Faces:
+        return read_faces(self._frames(clip), self.settings.margin, self._detector())
+
+    def _look(self, record: Record, inputs: dict[Source, Any], source: Source, seen: Faces) -> Record:
+        if len(seen.crops):
+            inputs[source] = seen.crops
+        record = replace(record, frames=seen.frames_seen, faces=record.faces + seen.faces_found)
+        return noted(record, "" if seen.complete else "video cut short")
+
+    def _read(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+        text = clip.transcript
+        if not text and self.transcribe and "speech" in inputs:
+            text = self.transcribe(inputs["speech"])
+        if text:
+            inputs["text"] = text
+        return replace(record, transcript=text)
+
     def _detector(self) -> FaceDetector:
         if not hasattr(self._of_thread, "detector"):
             self._of_thread.detector = make_detector(self.settings.detector)
@@ -77,8 +120,8 @@ class Decoder:
 
 
 def noted(record: Record, note: str) -> Record:
-    """The record with one more note, unless it is empty."""
-    return replace(record, notes=[*record.notes, note]) if note else record
+    """The record with one more note, unless it is empty or there already."""
+    return replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
 
 
 @dataclass(frozen=True)
@@ -87,11 +130,18 @@ class Pipeline:
 
     encoders: Sequence[Encoder]
     settings: ExtractConfig
+    transcribe: Transcriber | None = None
+    corrupt: Corruption | None = None
 
     @property
     def sources(self) -> set[Source]:
-        """What the encoders need of a clip."""
-        return {encoder.source for encoder in self.encoders}
+        """What the encoders, and what makes transcripts, need of a clip."""
+        heard: set[Source] = {"speech"} if self.transcribe else set()
+        return heard | {encoder.source for encoder in self.encoders}
+
+    def decoder(self) -> Decoder:
+        """What reads the clips."""
+        return Decoder(self.sources, self.settings.faces, self.transcribe, self.corrupt)
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:
@@ -100,9 +150,13 @@ class Pipeline:
         before: dict[Source, dict[str, Any]] = {
             "speech": {"sample_rate": SAMPLE_RATE},
             "faces": {"fps": faces.fps, "detector": detector_name(faces.detector), "margin": faces.margin},
+            "frames": {"fps": faces.fps},
+            "text": {"asr": self.transcribe.name} if self.transcribe else {},
         }
         return {
-            name: made | before[encoder.source]
+            name: made
+            | before[encoder.source]
+            | (self.corrupt.described(encoder.source) if self.corrupt else {})
             for encoder in self.encoders
             for name, made in encoder.provenance.items()
         }
@@ -112,7 +166,7 @@ class Pipeline:
 
         At any time no more than two such batches are in memory.
         """
-        decoder = Decoder(self.sources, self.settings.faces)
+        decoder = self.decoder()
         size = self.settings.clips
         with ThreadPoolExecutor(min(size, cores())) as threads:
             waiting = deque[Future[Decoded]]()
@@ -140,6 +194,11 @@ class Pipeline:
             for d, features in zip(able, made, strict=True):
                 parts[d.id].features.update(features)
         return [finite(part) for part in parts.values()]
+
+
+def make_pipeline(encoders: Sequence[Encoder], settings: ExtractConfig, clips: Sequence[Clip]) -> Pipeline:
+    """Encoders with what makes transcripts, and what goes wrong with the clips, as the settings say."""
+    return Pipeline(encoders, settings, make_transcriber(settings), make_corruption(settings.corrupt, clips))
 
 
 def finite(part: Part) -> Part:
@@ -174,7 +233,9 @@ def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> Pipeline:
+def pipeline_for(
+    needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig, clips: Sequence[Clip] = ()
+) -> Pipeline:
     """The pipeline that makes the feature sets a model needs, as those that it was trained on were made.
 
     needed: feature set -> how the model's was made, {} where that is not known. What changes the numbers is
@@ -182,7 +243,7 @@ def pipeline_for(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfi
     Raises UserError if no encoder makes a set, or if another encoder would.
     """
     settings = as_needed(needed, settings)
-    pipeline = Pipeline(make_encoders(settings), settings)
+    pipeline = make_pipeline(make_encoders(settings), settings, clips)
     if lacking := [name for name in needed if name not in pipeline.provenance]:
         raise UserError(
             f"the model needs the feature set {lacking[0]!r}; of a clip there can be made: "
@@ -200,7 +261,10 @@ def features_of_clips(
     needed: see ``pipeline_for``. Raises UserError, besides, if no clip can be read.
     """
     clips = all_clips(path)
-    outcomes = list(shown(pipeline_for(needed, settings).run(clips), len(clips)))
+    pipeline = pipeline_for(needed, settings, clips)
+    if "text" in pipeline.sources:
+        clips = with_transcripts(clips, path if path.is_dir() else path.parent, settings)
+    outcomes = list(shown(pipeline.run(clips), len(clips)))
     parts = [part for part in outcomes if not part.failure]
     failures = [(part.id, part.failure) for part in outcomes if part.failure]
     if not parts:
@@ -209,16 +273,23 @@ def features_of_clips(
 
 
 def as_needed(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> ExtractConfig:
-    """The settings with the layers, windows and faces by which a model's features were made."""
-    hubert, faces = settings.hubert, settings.faces
-    layers = {int(m[1]) for name in needed if (m := re.fullmatch(r"hubert_(\d{1,4})", name))}
-    if layers:
-        hubert = replace(hubert, layers=sorted(layers))
-    for made in needed.values():
-        if isinstance(window := made.get("window"), int | float):
-            hubert = replace(hubert, window=float(window))
-        if isinstance(fps := made.get("fps"), int | float):
-            faces = replace(faces, fps=float(fps))
-        if isinstance(margin := made.get("margin"), int | float):
-            faces = replace(faces, margin=float(margin))
-    return replace(settings, features=encoders_of(list(needed)), hubert=hubert, faces=faces)
+    """The settings with the layers, windows, poolings and faces by which a model's features were made."""
+    found = encoders_of(needed)
+    changed: dict[str, Any] = {}
+    for name, own in settings.encoders(found).items():
+        changed[name] = following(own, [needed[made] for made in found[name]])
+        layers = sorted(int(m[1]) for made in found[name] if (m := re.fullmatch(r"[^_]+_(\d{1,4})", made)))
+        if hasattr(own, "layers") and (layers or name in found[name]):
+            changed[name] = replace(changed[name], layers=layers)
+    faces = following(settings.faces, list(needed.values()))
+    return replace(settings, features=list(found), faces=faces, **changed)
+
+
+def following(settings: Settings, made: Sequence[Mapping[str, Any]]) -> Settings:
+    """Settings with those values that change the numbers as they were ``made``, a stranger's word perhaps."""
+    for key in ("window", "of", "pooling", "tokens", "fps", "margin"):
+        for value in (m[key] for m in made if key in m and hasattr(settings, key)):
+            kind = type(getattr(settings, key))
+            if isinstance(value, str if kind is str else int | float):
+                settings = replace(settings, **{key: kind(value)})
+    return settings

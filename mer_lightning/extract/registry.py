@@ -1,6 +1,6 @@
-"""The encoders by name, NAME; their feature sets are called NAME, or NAME_something."""
+"""The encoders by name. A new one is a file in ``conf/extract/feature``; a new kind has a module, too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mer_lightning.config.extract import ExtractConfig
@@ -22,14 +22,17 @@ def make_encoders(settings: ExtractConfig) -> list[Encoder]:
     device, dtype = device_and_dtype(settings)
     made = []
     for name in settings.features:
-        own = [] if name in ENCODERS.plugins else [getattr(settings, name)]
+        own = [] if name in ENCODERS.plugins else [name, getattr(settings, name)]
         made.append(ENCODERS.make(name, *own, device, dtype, **vars(settings)))
     return made
 
 
-def encoders_of(sets: Sequence[str]) -> list[str]:
-    """Names of the encoders that make the given feature sets. UserError for a set that none makes."""
-    names = []
+def encoders_of(sets: Iterable[str]) -> dict[str, list[str]]:
+    """Encoder -> those of the given feature sets that it makes: NAME, or NAME_k.
+
+    Raises UserError for a set that none makes.
+    """
+    found: dict[str, list[str]] = {}
     for feature_set in sets:
         name = feature_set.partition("_")[0]
         if name not in ENCODERS:
@@ -37,8 +40,8 @@ def encoders_of(sets: Sequence[str]) -> list[str]:
                 f"the model needs the feature set {feature_set!r}, which no encoder here makes of a clip: "
                 "give its features as input, in a feature folder or a store"
             )
-        names.append(name)
-    return list(dict.fromkeys(names))
+        found.setdefault(name, []).append(feature_set)
+    return found
 
 
 def device_and_dtype(settings: ExtractConfig) -> "tuple[torch.device, torch.dtype]":

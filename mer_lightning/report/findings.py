@@ -6,8 +6,9 @@ from typing import Any
 
 from mer_lightning.errors import UserError
 from mer_lightning.report import prose, table
+from mer_lightning.report.costs import Cost, costs
 from mer_lightning.report.gallery import data_set_pictures, main_system
-from mer_lightning.report.pairs import Comparison, Cost, comparisons, corrected, costs
+from mer_lightning.report.pairs import Comparison, comparisons, corrected
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.power import Reach, reach
 from mer_lightning.report.statistics import ALPHA, POWER, Difference
@@ -107,6 +108,7 @@ def _pair_json(c: Comparison) -> dict[str, Any]:
         "first": c.first,
         "second": c.second,
         "part": c.part,
+        "same_round": c.same_round,
         "seeds": c.seeds,
         "unit": c.unit,
         "differences": {measure: d and _difference_json(d) for measure, d in c.differences.items()},

@@ -11,12 +11,12 @@ from mer_lightning.report.pictures import (
     differences,
     fig2,
     fig3,
-    fig4,
     fold_curve,
     fusion_weights,
     pareto,
     seed_curve,
 )
+from mer_lightning.report.pruning import fig4, widths
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
 from mer_lightning.report.systems import DataSet, System
 
@@ -51,6 +51,7 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
     if several := [s for s in drawn if has_rounds(s.runs[0])]:
         curves = [seed_curve(s, part, looks[s.label]) for s in several]
         makers.append(lambda: fig3(curves, part, "lowest to highest seed"))
+        makers.append(lambda: widths(several[0].runs[0]))
         makers.append(lambda: fig4(several[0].runs[0]))
     if several or len(drawn) > 1:
         makers.append(lambda: pareto(drawn, part, measure))
@@ -83,6 +84,7 @@ def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:
     makers: list[Callable[[], Picture | None]] = [lambda: confusion(alone, part)]
     if has_rounds(run):
         makers.insert(0, lambda: fig3([fold_curve(run)], TRAIN_VAL, "lowest to highest fold"))
+        makers.insert(1, lambda: widths(run))
         makers.append(lambda: fig4(run))
         makers.append(lambda: pareto([alone], TRAIN_VAL, measure))
     makers += [lambda: calibration(run), lambda: fusion_weights(alone)]

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from mer_lightning.errors import UserError
 from mer_lightning.report.runs import FinishedRun, Ints, at_round
 from mer_lightning.report.statistics import (
     ALPHA,
@@ -25,13 +26,18 @@ PAIRS = {
     ("enf", "mean"): "Does entropy fusion beat the plain mean of the branches?",
     ("pnao", "enf"): "Does PNAO improve the network it starts from?",
     ("pnao", "rewind_only"): "Does pruning add quality beyond rewinding alone?",
-    ("pnao", "random"): "Is it better to prune by importance than at random?",
+    ("rewind_only", "long"): "Do rounds of rewinding beat one fit of as many epochs?",
+    ("pnao", "random"): "Does importance beat chance over the whole network?",
+    ("pnao", "shuffled"): "Does importance beat chance within the layers?",
     ("pnao", "one_shot"): "Is it better to prune in rounds than in one step?",
+    ("pnao", "scratch"): "Are the inherited weights worth more than fresh ones in the same widths?",
+    ("pnao", "thin_attention"): "Does pruning beat an attention that is thin from the start?",
+    ("pnao", "pnao_paper"): "Does pruning on one scale beat the paper's rule?",
     ("pnao", "pnao_attention"): "Does entropy fusion beat attention fusion after PNAO?",
     ("final", "pnao"): "Does combining the two systems of PNAO beat entropy fusion with PNAO alone?",
 }
+SAME_ROUND = ("rewind_only", "random", "shuffled")  # controls that have a round for each of pnao's
 VARIANTS = 6  # of one experiment that are compared with each other, at most
-MARGIN = 0.01  # one point: a loss below it counts as none when asking what a smaller network costs
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class Comparison:
     other_settings: list[str]  # where the two differ besides what the question is about
     family: int = 1  # how many tests are corrected together
     alpha: float = ALPHA  # the level that Holm's procedure leaves to this one
+    same_round: bool = False  # the second in the first's chosen round, not in its own
+
+    @property
+    def against(self) -> str:
+        """The second, in words."""
+        return f"{self.second} in the same round" if self.same_round else self.second
 
     @property
     def difference(self) -> Difference | None:
@@ -78,23 +90,6 @@ class Comparison:
     def judged(self, low: float, high: float) -> str:
         """The verdict for an interval at the corrected level."""
         return verdict(low, high)
-
-
-@dataclass(frozen=True)
-class Cost(Comparison):
-    """What a smaller network costs: the chosen rounds of a system against the same rounds without pruning."""
-
-    rounds: tuple[int, ...] = ()  # chosen on validation, by seed
-    parameters_ratio: float = 1.0  # mean over seeds
-
-    @property
-    def null(self) -> float:
-        """The loss that has to be ruled out."""
-        return -MARGIN
-
-    def judged(self, low: float, high: float) -> str:
-        """Whether a loss of MARGIN is ruled out."""
-        return "yes" if low > -MARGIN else "not shown"
 
 
 def matches(data: DataSet) -> Iterator[tuple[System, System, str, list[str]]]:
@@ -132,12 +127,36 @@ def comparisons(data: DataSet) -> list[Comparison]:
 def compare(
     first: System, second: System, question: str, part: str, measure: str, other: list[str]
 ) -> Comparison:
-    """Two systems on one part, seed by seed on the same utterances."""
+    """Two systems on one part, seed by seed on the same utterances.
+
+    Each in its chosen round, but a control that has the same rounds in the first one's.
+    """
     runs = common_seeds(first, second)
+    same = in_the_same_round(runs) if second.experiment in SAME_ROUND else []
+    runs = same or runs
     pair, unit = paired_sums(runs, part)
-    seeds = [run.seed for run, _ in runs]
-    differences = paired_differences(pair)
-    return Comparison(first.label, second.label, question, part, measure, seeds, differences, unit, other)
+    return Comparison(
+        first.label, second.label, question, part, measure,
+        seeds=[run.seed for run, _ in runs],
+        differences=paired_differences(pair),
+        unit=unit,
+        other_settings=other,
+        same_round=bool(same),
+    )  # fmt: skip
+
+
+def in_the_same_round(
+    pairs: Sequence[tuple[FinishedRun, FinishedRun]],
+) -> list[tuple[FinishedRun, FinishedRun]]:
+    """The second runs brought to the first ones' chosen rounds; [] if one has no such round any more."""
+    try:
+        return [
+            (run, other if other.results.best_round == number else at_round(other, number))
+            for run, other in pairs
+            if (number := run.results.best_round) < len(other.results.rounds)
+        ]
+    except UserError:
+        return []
 
 
 def common_seeds(first: System, second: System) -> list[tuple[FinishedRun, FinishedRun]]:
@@ -182,37 +201,6 @@ def run_sums(run: FinishedRun, part: str, cluster: Ints) -> Sums:
     return cluster_sums(
         run.emotion[rows], run.predicted[rows], run.valence[rows], run.predicted_valence[rows],
         cluster, len(run.classes),
-    )  # fmt: skip
-
-
-def costs(data: DataSet, experiment: str) -> list[Cost]:
-    """What the smaller networks of an experiment's systems cost, in the headline's part and measure.
-
-    Raises UserError where rounds' folders are gone.
-    """
-    controls = {a.label: b for a, b, _, other in matches(data) if b.experiment == "rewind_only" and not other}
-    systems = [s for s in data.of(experiment) if any(run.results.best.parameters_ratio < 1 for run in s.runs)]
-    return [cost(system, controls.get(system.label), *data.headline) for system in systems]
-
-
-def cost(system: System, control: System | None, part: str, measure: str) -> Cost:
-    """The rounds chosen on validation against the same rounds of the control, else against round 0."""
-    runs = [
-        (run, at_round(other, run.results.best_round))
-        for run, other in (common_seeds(system, control) if control else [])
-        if run.results.best_round < len(other.results.rounds)
-    ]
-    against = f"{control.label} in the same round" if control and runs else "its own round 0"
-    runs = runs or [(run, at_round(run, 0)) for run in system.runs]
-    pair, unit = paired_sums(runs, part)
-    return Cost(
-        system.label, against, f"Is {system.label} smaller at no loss?", part, measure,
-        seeds=[run.seed for run, _ in runs],
-        differences=paired_differences(pair),
-        unit=unit,
-        other_settings=[],
-        rounds=tuple(run.results.best_round for run, _ in runs),
-        parameters_ratio=float(np.mean([run.results.best.parameters_ratio for run, _ in runs])),
     )  # fmt: skip
 
 

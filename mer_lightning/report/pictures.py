@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model.checkpoint import read_network
-from mer_lightning.pnao.importance import weights_of
 from mer_lightning.report import figures
 from mer_lightning.report.calibration import run_reliability
-from mer_lightning.report.figures.weights import near_zero
 from mer_lightning.report.pairs import Comparison
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, Floats, part_scores
 from mer_lightning.report.statistics import MEASURES
 from mer_lightning.report.systems import System
-
-ROUNDS_SHOWN = 11  # of Fig. 4, at most
 
 
 @dataclass(frozen=True)
@@ -143,34 +135,6 @@ def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
         f"{len(quality) - 1}, highest in round {best} with {quality[best]:.4f}; "
         f"parameters from {size[0]:,.0f} to {size[-1]:,.0f} ({size[-1] / size[0]:.1%}).",
         figures.png(figures.rounds_figure(curves)),
-    )
-
-
-def weight_values(run: FinishedRun, number: int) -> NDArray[np.float32]:
-    """All entries of the prunable weight matrices of fold 0's network after a round, in one row.
-
-    Raises UserError where the network's files are gone or broken.
-    """
-    network = read_network(RunDirectory(run.path).round(0, number).network).network
-    with torch.no_grad():
-        groups = weights_of(network, network.node_groups()).values()
-        return torch.cat([w.flatten() for weights in groups for w in weights]).numpy()
-
-
-def fig4(run: FinishedRun) -> Picture:
-    """Fig. 4: the weights' values over the rounds of one run."""
-    last = len(run.results.rounds) - 1
-    shown = sorted({round(r) for r in np.linspace(0, last, min(last + 1, ROUNDS_SHOWN))})
-    values = {r: weight_values(run, r) for r in shown}
-    first, final = (near_zero(values[r], figures.NEAR_ZERO[0]) for r in (0, last))
-    return Picture(
-        "fig4_weights",
-        "The values of the weights over the rounds",
-        f"After Fig. 4 of the paper: {run.experiment}, seed {run.seed}, fold 0, all weight matrices that "
-        "can be pruned.",
-        f"Left, the density of the weights' values per round; right, the share near zero. Weights below "
-        f"{figures.NEAR_ZERO[0]:g}: {first:.1%} in round 0, {final:.1%} in round {last}.",
-        figures.png(figures.weights_figure(values)),
     )
 
 

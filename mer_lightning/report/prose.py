@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_lightning.report.pairs import MARGIN, VARIANTS, Comparison, Cost, clusters
+from mer_lightning.report.costs import MARGIN, Cost
+from mer_lightning.report.pairs import VARIANTS, Comparison, clusters
 from mer_lightning.report.power import Reach
 from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import MIN_CLUSTERS, MIN_SEEDS, NOT_SHOWN
@@ -49,10 +50,10 @@ def verdict_sentence(c: Comparison) -> str:
             f"{c.first} and {c.second} cannot be compared in {NAMES[c.measure]} on {c.part}: too few labels."
         )
     if c.p is None:
-        return f"{c.verdict.capitalize()} {c.first} and {c.second} apart: {evidence(c)}."
+        return f"{c.verdict.capitalize()} {c.first} and {c.against} apart: {evidence(c)}."
     if c.verdict == NOT_SHOWN:
-        return f"No difference shown between {c.first} and {c.second}: {evidence(c)}.{ruled_out(c)}"
-    return f"{c.first} is {c.verdict} than {c.second}: {evidence(c)}."
+        return f"No difference shown between {c.first} and {c.against}: {evidence(c)}.{ruled_out(c)}"
+    return f"{c.first} is {c.verdict} than {c.against}: {evidence(c)}."
 
 
 def ruled_out(c: Comparison) -> str:

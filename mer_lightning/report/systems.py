@@ -27,9 +27,11 @@ PUBLISHED_NAMES = {
     "enf": "Ours(EnF)",
     "pnao_attention": "Ours(PNAO)",
     "pnao": "Ours(EnF+PNAO)",
+    "pnao_paper": "Ours(EnF+PNAO), to the letter",
     "final": "Ours(Final)",
 }
-ORDER = (*PUBLISHED_NAMES, "mean", "rewind_only", "random", "one_shot")
+CONTROLS = ("mean", "rewind_only", "long", "random", "shuffled", "one_shot", "scratch", "thin_attention")
+ORDER = (*PUBLISHED_NAMES, *CONTROLS)
 DESIGN = ("fusion.", "pnao.", "combine.", "revision.")  # what a system is: always in its name
 
 

@@ -13,7 +13,7 @@ from mer_lightning.config.aside import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import MEDIA, all_clips
 from mer_lightning.extract.media import duration
-from mer_lightning.extract.pipeline import Decoder, Pipeline, gather
+from mer_lightning.extract.pipeline import Pipeline, gather
 from mer_lightning.results.predictor import Predictor
 
 CROPS = 12  # faces shown
@@ -41,7 +41,7 @@ class Explainer:
         """Decide on a clip. UserError for one that is too large or long, or cannot be read."""
         self.refuse_too_much(path)
         clip = all_clips(path)[0]
-        decoded = Decoder(self.pipeline.sources, self.pipeline.settings.faces)(clip)
+        decoded = self.pipeline.decoder()(clip)
         if decoded.failure:
             raise UserError(f"this clip cannot be used: {decoded.failure}")
         self.refuse_too_long(decoded.record.seconds)  # a header need not say, nor be right

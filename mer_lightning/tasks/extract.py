@@ -16,13 +16,14 @@ from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
 from mer_lightning.extract.parts import Part, Parts, failures_csv
-from mer_lightning.extract.pipeline import Pipeline, gather, judged
+from mer_lightning.extract.pipeline import Pipeline, gather, judged, make_pipeline
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
+from mer_lightning.extract.transcripts import with_transcripts
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.results import splits_line
 
-FAILURES, CLIPS = "failures.csv", "clips.csv"
+FAILURES, CLIPS, TRANSCRIPTS = "failures.csv", "clips.csv", "transcripts.csv"
 SHOWN = 20  # failures named in the last lines; all of them are in the file
 
 
@@ -32,7 +33,10 @@ def run(config: Config, directory: RunDirectory) -> None:
     console = Console(soft_wrap=True, highlight=False)
     settings = config.extract
     labels = Path(settings.labels).expanduser() if settings.labels else None
-    found = find_clips(Path(str(config.input)).expanduser(), labels)
+    folder = Path(str(config.input)).expanduser()
+    found = find_clips(folder, labels)
+    if settings.reads:
+        found = found._replace(clips=with_transcripts(found.clips, folder, settings))
     parts = Parts(store, found.clips)
     if (store / MANIFEST).is_file():
         parts.remove()  # a kill may have left them
@@ -42,7 +46,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         raise UserError(f"{store}: exists and is no feature store; give output= a new folder")
     part, count = settings.part()
     mine = in_shard(found.clips, part, count)
-    pipeline = Pipeline(make_encoders(settings), settings)
+    pipeline = make_pipeline(make_encoders(settings), settings, found.clips)
     parts.begin(pipeline.provenance)
     announce(console, found, mine, parts)
     try:
@@ -104,6 +108,8 @@ def finish(console: Console, pipeline: Pipeline, found: Found, parts: Parts, sto
             failed = [(p.id, p.failure) for p in everything if p.failure]
             failed += [(name, "no clip of this name") for name in found.without_clip]
             tables = {FAILURES: failures_csv(failed), CLIPS: clips_csv(everything)}
+            if pipeline.settings.reads:
+                tables[TRANSCRIPTS] = transcripts_csv(everything)
             write_store(corpus, store, pipeline.provenance, tables)
     except Timeout:
         console.print("another process is making the store", markup=False)
@@ -132,9 +138,17 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
         utterances=tuple(known[part.id] for part in good),
         features=dict(features),
         levels=tuple(name for name in pipeline.provenance if source[name] == "speech"),
-        shared=tuple(name for name in pipeline.provenance if source[name] == "faces"),
+        shared=tuple(name for name in pipeline.provenance if source[name] != "speech"),
         classes=tuple(sorted({u.emotion for u in known.values()} - {""})),
     )
+
+
+def transcripts_csv(parts: Sequence[Part]) -> str:
+    """What is said in every clip that is in the store, given or made."""
+    text = io.StringIO()
+    rows = [(p.id, p.record.transcript) for p in parts if not p.failure]
+    csv.writer(text, lineterminator="\n").writerows([("utterance_id", "transcript"), *rows])
+    return text.getvalue()
 
 
 def clips_csv(parts: Sequence[Part]) -> str:

@@ -9,8 +9,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from mer_lightning.config.extract import HubertConfig
-from mer_lightning.extract.hubert import make
+from mer_lightning.config.extract import SpeechConfig
+from mer_lightning.extract.speech import make
 
 RATE = 16_000
 
@@ -58,7 +58,23 @@ def save(folder: Path, kind: str, suffix: str = "Model") -> Path:
 
 def encoder(folder: Path | str, layers: list[int], dtype: torch.dtype = torch.float32, **change: Any) -> Any:
     settings = {"revision": None, "window": 30.0, "batch_seconds": 120.0} | change
-    return make(HubertConfig(model=str(folder), layers=layers, **settings), torch.device("cpu"), dtype)
+    made = SpeechConfig(model=str(folder), layers=layers, **settings)
+    return make("hubert", made, torch.device("cpu"), dtype)
+
+
+def save_whisper(folder: Path, suffix: str = "Model") -> Path:
+    """A small Whisper that hears windows of one second."""
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        d_model=16, encoder_layers=DEPTH, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=8,
+        max_source_positions=50, vocab_size=300,
+        init_std=0.4, pad_token_id=256, bos_token_id=256, eos_token_id=256, decoder_start_token_id=257,
+        max_target_positions=40, suppress_tokens=None, begin_suppress_tokens=None,
+    )  # fmt: skip
+    getattr(transformers, f"Whisper{suffix}")(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(folder)
+    return folder
 
 
 def speech(*seconds: float, seed: int = 0) -> list[Clip]:

@@ -9,7 +9,7 @@ from mer_lightning.config.extract import FacesConfig
 from mer_lightning.extract import faces
 from mer_lightning.extract.detectors import Box, FaceDetector, make_detector
 from mer_lightning.extract.faces import Faces, Follower, Track, crop, match, overlap, read_faces
-from mer_lightning.extract.media import Frame, Unreadable
+from mer_lightning.extract.media import Frame, Unreadable, read_frames
 from tests.extract.clips import CLIPS, colours, needs_clips, red, tone, write_clip
 
 SETTINGS = FacesConfig(fps=5.0, detector="hog", margin=0.2)
@@ -158,7 +158,9 @@ def marked(n: int) -> list[Frame]:
 
 def test_reads_the_face_of_a_clip(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "x.mkv", tone(1), marked(25))
-    crops, frames_seen, faces_found, complete = read_faces(path, SETTINGS, Marked())
+    crops, frames_seen, faces_found, complete = read_faces(
+        read_frames(path, SETTINGS.fps), SETTINGS.margin, Marked()
+    )
     assert (frames_seen, faces_found, complete) == (5, 4, True)
     assert red(crops) == [5, 10, 15, 20]
     assert crops.shape == (4, 224, 224, 3)
@@ -167,8 +169,8 @@ def test_reads_the_face_of_a_clip(tmp_path: Path) -> None:
 
 
 def test_no_face_and_no_video_give_no_crops(tmp_path: Path) -> None:
-    bare = read_faces(write_clip(tmp_path / "x.mkv", frames=colours(10)), SETTINGS, Marked())
-    deaf = read_faces(write_clip(tmp_path / "x.wav", tone(1)), SETTINGS, Marked())
+    bare = read_faces(read_frames(write_clip(tmp_path / "x.mkv", frames=colours(10)), 5), 0.2, Marked())
+    deaf = read_faces(read_frames(write_clip(tmp_path / "x.wav", tone(1)), 5), 0.2, Marked())
     assert bare.crops.shape == deaf.crops.shape == (0, 224, 224, 3)
     assert bare[1:] == (2, 0, True)
     assert deaf[1:] == (0, 0, True)
@@ -177,12 +179,12 @@ def test_no_face_and_no_video_give_no_crops(tmp_path: Path) -> None:
 def test_a_clip_that_breaks_off_gives_the_faces_before(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "x.mkv", frames=marked(100))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    found = read_faces(path, SETTINGS, Marked())
+    found = read_faces(read_frames(path, SETTINGS.fps), SETTINGS.margin, Marked())
     assert not found.complete
     assert 4 <= len(found.crops) == found.faces_found == found.frames_seen - 1 <= 14
     path.write_bytes(b"words")
     with pytest.raises(Unreadable):
-        read_faces(path, SETTINGS, Marked())
+        read_faces(read_frames(path, SETTINGS.fps), SETTINGS.margin, Marked())
 
 
 FOUND = {  # clip -> frames looked at
@@ -202,7 +204,7 @@ def hog() -> FaceDetector:
 
 def faces_of(name: str, fps: float) -> Faces:
     settings = FacesConfig(fps=fps, detector="hog", margin=0.2)
-    return read_faces(CLIPS / name, settings, hog())
+    return read_faces(read_frames(CLIPS / name, settings.fps), settings.margin, hog())
 
 
 @needs_clips

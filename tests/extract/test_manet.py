@@ -66,7 +66,7 @@ def encoder(file: Path) -> Encoder:
 
 
 def encoder_of(file: Path, dtype: torch.dtype = torch.float32, batch: int = 2) -> Encoder:
-    return make(ManetConfig(weights=str(file), batch=batch), torch.device("cpu"), dtype)
+    return make("manet", ManetConfig(weights=str(file), batch=batch), torch.device("cpu"), dtype)
 
 
 def faces(*counts: int) -> list[Clip]:
@@ -168,4 +168,4 @@ def test_published_names_are_read(tmp_path: Path) -> None:
 def test_without_weights_it_is_said_what_to_do(weights: str | None) -> None:
     settings = ManetConfig(weights=weights, batch=1)
     with pytest.raises(UserError, match=r"give extract\.manet\.weights=FILE.* leave manet out of extract\.f"):
-        make(settings, torch.device("cpu"), torch.float32)
+        make("manet", settings, torch.device("cpu"), torch.float32)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_lightning.report.pairs import Comparison, Cost, corrected
+from mer_lightning.report.costs import Cost
+from mer_lightning.report.pairs import Comparison, corrected
 from mer_lightning.report.power import Reach
 from mer_lightning.report.prose import cost_sentence, power_sentence, verdict_sentence
 from mer_lightning.report.statistics import Components, Difference, holm

@@ -20,8 +20,9 @@ from mer_lightning.extract.manet import empty
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import extract, fit, predict
 from tests.conftest import SHARED, SMALL, composed
-from tests.extract import test_resnet
-from tests.extract.models import save
+from tests.extract import test_text, test_vision
+from tests.extract.models import save, save_whisper
+from tests.extract.texts import CHINESE, ENGLISH, save_text
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("av")
@@ -54,7 +55,7 @@ class Models(NamedTuple):
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     root = tmp_path_factory.mktemp("pretrained")
     hubert = save(root / "hubert", "hubert-large")
-    resnet = test_resnet.save(root / "resnet")
+    resnet = test_vision.save(root / "resnet")
     torch.manual_seed(0)
     weights = {
         name: 0.02 * torch.randn(t.shape) if t.dim() > 1 else torch.ones(t.shape, dtype=t.dtype)
@@ -168,3 +169,51 @@ def test_mer2023_from_its_folder(models: Models, tmp_path: Path) -> None:
     assert set(test) == {"test1", "test3"}
     assert test["test1"].com is not None
     assert test["test3"].dim is None  # SEMI has no valence
+
+
+def test_from_clips_with_transcripts_to_three_modalities(tmp_path: Path) -> None:
+    """Speech, pictures and text, in two languages; what a new clip says is given, or heard by a Whisper."""
+    clips, pretrained = tmp_path / "clips", tmp_path / "pretrained"
+    clips.mkdir()
+    rows = [("utterance_id", "emotion", "split", "transcript")]
+    for i in range(8):
+        name = ("happy", "sad")[i % 2]
+        shutil.copy(next(CLIPS.glob(f"{name}_*.mp4")), clips / f"{name}_{i}.mp4")
+        said = {"happy": (ENGLISH, CHINESE)[i // 2 % 2], "sad": "why not", "": ""}[name if i < 7 else ""]
+        rows.append((f"{name}_{i}", name, "test" if i > 5 else "train", said))
+    with (clips / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    models = (
+        "extract.features=[whisper,clip,text]", "extract.faces.fps=0.4",
+        f"extract.whisper.model={save_whisper(pretrained / 'whisper')}", "extract.whisper.layers=[2,4]",
+        f"extract.clip.model={test_vision.save(pretrained / 'clip', 'CLIP')}", "extract.clip.of=frames",
+        f"extract.text.model={save_text(pretrained / 'text')}", "extract.text.layers=[3]",
+        f"extract.asr={test_text.whisper(pretrained / 'asr')}",
+    )  # fmt: skip
+    settings = ("task=extract", f"input={clips}", f"output={tmp_path / 'store'}", *models)
+    extract.run(composed(*settings), RunDirectory(tmp_path / "run"))
+    with (tmp_path / "store" / "transcripts.csv").open(encoding="utf-8") as file:
+        said = {row["utterance_id"]: row["transcript"] for row in csv.DictReader(file)}
+    assert (said["happy_0"], said["happy_2"]) == (ENGLISH, CHINESE)
+    assert said["sad_7"]  # what the Whisper made of it
+
+    run = RunDirectory(tmp_path / "enf")
+    data = ("data=store", f"data.root={tmp_path / 'store'}", "data.folds=2")
+    fit.run(composed("+experiment=enf", *data, *SMALL, "pnao.rounds=0"), run)
+    shown = run.read_results().data
+    assert shown.levels == {"whisper_2": 16, "whisper_4": 16}
+    assert shown.shared == {"clip": 10, "text_3": 24}
+
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(clips / "happy_6.mp4", new / "happy_6.mp4")
+    (new / "transcription.csv").write_text(f"name,sentence\nhappy_6,{said['happy_6']}\n", encoding="utf-8")
+    settings = ("task=predict", f"model={run.path}", f"input={new}", f"output={tmp_path / 'p.csv'}")
+    predict.run(composed(*settings, *models, "extract.clip.of=faces", "extract.text.layers=[]"), run)
+    with run.predictions.open() as file:
+        known = next(r for r in csv.DictReader(file) if r["utterance_id"] == "happy_6")
+    with (tmp_path / "p.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["missing"] == ""
+    for key in (k for k in row if k.startswith(("posterior_", "weight_"))):
+        assert float(row[key]) == pytest.approx(float(known[key]), abs=1e-4)

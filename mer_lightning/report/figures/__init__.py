@@ -7,6 +7,7 @@ from mer_lightning.report.figures.pareto import Path2D, front, pareto_figure
 from mer_lightning.report.figures.rounds import Curve, rounds_figure
 from mer_lightning.report.figures.style import png
 from mer_lightning.report.figures.weights import NEAR_ZERO, fusion_weights_figure, weights_figure
+from mer_lightning.report.figures.widths import Widths, widths_figure
 
 __all__ = [
     "NEAR_ZERO",
@@ -14,6 +15,7 @@ __all__ = [
     "Curve",
     "Line",
     "Path2D",
+    "Widths",
     "confusion_figure",
     "confusion_pair_figure",
     "differences_figure",
@@ -24,4 +26,5 @@ __all__ = [
     "reliability_figure",
     "rounds_figure",
     "weights_figure",
+    "widths_figure",
 ]

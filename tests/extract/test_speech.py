@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
-from mer_lightning.extract.hubert import Window, batches
+from mer_lightning.errors import UserError
+from mer_lightning.extract.windows import Window, batches
 from tests.extract.models import (
     DEPTH,
     KINDS,
@@ -16,13 +18,14 @@ from tests.extract.models import (
     encoder,
     hidden_states,
     normalised,
+    save_whisper,
     speech,
 )
 
 
 @pytest.fixture(autouse=True)
 def _batched_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mer_lightning.extract.hubert.NO_BATCHES", ())
+    monkeypatch.setattr("mer_lightning.extract.windows.NO_BATCHES", ())
 
 
 @pytest.mark.parametrize("layers", [[0], [3, 1], [2, 0, DEPTH]])
@@ -68,7 +71,7 @@ def test_a_last_window_too_short_for_a_frame_joins_the_one_before(folders: dict[
     (clip,) = speech(2.1)
     made = encoder(folders["hubert-base"], [1], window=1.0)
     for extra, last in ((0, [RATE]), (1, [RATE + 1]), (399, [RATE + 399]), (400, [RATE, 400])):
-        assert [len(window) for window in made._windows(clip[: 2 * RATE + extra])] == [RATE, *last]
+        assert [len(window) for window in made.windows(clip[: 2 * RATE + extra])] == [RATE, *last]
     joined = clip[: 2 * RATE + 200]
     states = [hidden_states(folders["hubert-base"], part, False)[1] for part in np.split(joined, [RATE])]
     assert_close(made.encode([joined])[0]["hubert_1"], np.concatenate(states).mean(axis=0))
@@ -103,7 +106,7 @@ def test_one_pass_through_the_layers_needed_and_nothing_stays(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = encoder(folders["hubert-large"], [1, 2, 3])
-    layers = made._model.encoder.layers
+    layers = made.model.encoder.layers
     assert len(layers) == 3
     passes: list[int] = []
     forward = type(layers[0]).forward
@@ -116,9 +119,39 @@ def test_one_pass_through_the_layers_needed_and_nothing_stays(
     monkeypatch.setattr(type(layers[0]), "forward", counted)
     made.encode(speech(0.5, 0.6, 1.0))
     assert passes == [3, 3, 3]
-    monkeypatch.setattr("mer_lightning.extract.hubert.NO_BATCHES", ("cpu",))
+    monkeypatch.setattr("mer_lightning.extract.windows.NO_BATCHES", ("cpu",))
     passes.clear()
     encoder(folders["hubert-large"], [1]).encode(speech(0.5, 0.6, 1.0))
     assert passes == [1, 1, 1]
-    assert not made._model.training
+    assert not made.model.training
     assert not any(layer._forward_pre_hooks for layer in layers)
+
+
+def test_whisper_is_the_mean_over_the_frames_with_sound(tmp_path: Path) -> None:
+    folder = save_whisper(tmp_path / "whisper")
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    clips = speech(0.3, 1.0, 2.26)  # a window is a second; the last clip has three
+    for layers in ([0, 3], [1, DEPTH]):
+        found = encoder(folder, layers).encode(clips)
+        for clip, features in zip(clips, found, strict=True):
+            frames: dict[int, list[torch.Tensor]] = {k: [] for k in layers}
+            for start in range(0, len(clip), RATE):
+                window = clip[start : start + RATE]
+                mel = extractor(window, sampling_rate=RATE, return_tensors="pt").input_features
+                with torch.inference_mode():
+                    states = model.encoder(mel, output_hidden_states=True).hidden_states
+                for k in layers:
+                    frames[k].append(states[k][0, : -(-len(window) // 320)])
+            for k in layers:
+                assert_close(features[f"hubert_{k}"], torch.cat(frames[k]).mean(dim=0).numpy())
+
+
+def test_whisper_needs_its_feature_extractor(tmp_path: Path) -> None:
+    folder = save_whisper(tmp_path / "whisper")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(
+        UserError, match=r"whisper: no usable processor .*give extract\.hubert\.model"
+    ) as caught:
+        encoder(folder, [1])
+    assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from mer_lightning.errors import UserError
-from mer_lightning.extract.hubert import HubertEncoder
+from mer_lightning.extract.windows import WindowEncoder
 from tests.extract.models import DEPTH, assert_close, encoder, hidden_states, save, speech
 
 
@@ -115,7 +115,7 @@ def test_models_that_will_not_do_are_named(folders: dict[str, Path], tmp_path: P
     refused(folders["hubert-base"], [2, DEPTH + 1], r"layers=\[2, 5\]: hubert-base has layers 0 to 4")
     refused(tmp_path, [1], "config.json.*give extract.hubert.model a HuBERT")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    refused(tmp_path, [1], "type bert: give extract.hubert.model a HuBERT")
+    refused(tmp_path, [1], "type bert; give extract.hubert.model a HuBERT")
     (tmp_path / "config.json").write_text("{")
     refused(tmp_path, [1], "give extract.hubert.model a HuBERT")
     config = json.loads((folders["hubert-base"] / "config.json").read_text())
@@ -154,12 +154,12 @@ def test_of_the_hub_only_what_is_needed_is_fetched(
         return str(folders["hubert-base"])
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    made: HubertEncoder = encoder("someone/hubert", [1], revision="abc")
-    assert asked == [("someone/hubert", "abc", ["*.json", "model*.safetensors"])]
+    made: WindowEncoder = encoder("someone/hubert", [1], revision="abc")
+    assert asked == [("someone/hubert", "abc", ["*.json", "*.txt", "*.model", "model*.safetensors"])]
     assert (
         made.provenance["hubert_1"] | {"model": "someone/hubert", "revision": "abc"}
         == (made.provenance["hubert_1"])
     )
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **k: asked.append(k) or str(tmp_path))
     refused("someone/hubert", [1], "config.json")
-    assert asked[-1]["allow_patterns"] == ["*.json", "pytorch_model*.bin"]  # type: ignore[call-overload]
+    assert asked[-1]["allow_patterns"] == ["*.json", "*.txt", "*.model", "pytorch_model*.bin"]  # type: ignore[call-overload]
