@@ -59,6 +59,16 @@ def refuse_unnamed(overrides: list[str]) -> None:
         )
 
 
+def leave_out_unused(settings: DictConfig) -> None:
+    """Of a grid over systems, pnao.rounds counts nothing in those that never prune: a note, not a failure."""
+    never = settings.network.kind == "transformer" or settings.revision.rounds
+    if in_a_sweep() and settings.pnao.rounds and never:
+        print(
+            f"note: pnao.rounds={settings.pnao.rounds} is left out, {settings.experiment_name} never prunes"
+        )
+        settings.pnao.rounds = 0
+
+
 def sharing(config: Config) -> Config:
     """One process for a job that shares the machine, unless ``folds.workers`` says how many."""
     if alongside() and config.folds.workers == "auto":

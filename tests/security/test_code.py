@@ -132,6 +132,7 @@ def test_objects_are_made_of_callbacks_and_loggers_alone() -> None:
     assert makers == {"training/callbacks.py", "views/loggers.py"}
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout")  # a system's name is long with such settings
 def test_what_a_run_saved_is_not_made_objects_of(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
