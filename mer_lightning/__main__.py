@@ -41,6 +41,7 @@ def run(settings: DictConfig) -> float | tuple[float, float] | None:
 
 def work(settings: DictConfig, directory: RunDirectory) -> None:
     """Check the configuration, then do the task."""
+    sweep.leave_out_unused(settings)
     config = sweep.sharing(checked(settings))
     task = import_module(f"mer_lightning.tasks.{TASKS[config.task].module}")  # late: torch takes seconds
     task.run(config, directory)

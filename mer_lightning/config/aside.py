@@ -1,10 +1,10 @@
 """The groups that no result depends on: sharing the machine, dashboards, other tasks than training."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mer_lightning.config.checks import between, one_of
+from mer_lightning.config.checks import between, did_you_mean, one_of
 from mer_lightning.errors import UserError
 
 
@@ -43,23 +43,51 @@ class DemoConfig:
 
 
 @dataclass(kw_only=True)
-class LoggerConfig:
-    """A dashboard that watches the training: ``logger=none``, ``wandb`` or ``tensorboard``."""
+class WandbConfig:
+    """``logger.wandb``."""
 
-    kind: str  # none | wandb | tensorboard
-    project: str  # wandb: the project there
-    entity: str | None  # wandb: the user or team it belongs to; null: the account's own
-    mode: str  # wandb: online | offline, which `wandb sync` uploads later
-    tags: list[str]  # wandb
-    artifact: bool  # wandb: the model is uploaded, too
+    project: str = "mer_lightning"
+    entity: str | None = None  # the user or team it belongs to; null: the account's own
+    mode: str = "online"  # online | offline, which `wandb sync` uploads later
+    tags: list[str] = field(default_factory=list)
+    artifact: bool = False  # whether the model is uploaded, too
 
     def __post_init__(self) -> None:
-        one_of("logger.kind", self.kind, ("none", "wandb", "tensorboard"))
-        one_of("logger.mode", self.mode, ("online", "offline"))
+        one_of("logger.wandb.mode", self.mode, ("online", "offline"))
         if not self.project or re.search(r"[/\\#?%:]", self.project):
-            raise UserError(f"logger.project={self.project!r}: expected a name without / \\ # ? % :")
+            raise UserError(f"logger.wandb.project={self.project!r}: expected a name without / \\ # ? % :")
         if len(self.project) > 128 or not all(0 < len(tag) <= 64 for tag in self.tags):
-            raise UserError("logger: W&B takes at most 128 letters for a project, and 1 to 64 for a tag")
+            raise UserError(
+                "logger.wandb: W&B takes at most 128 letters for a project, and 1 to 64 for a tag"
+            )
+
+
+@dataclass(kw_only=True)
+class TensorBoardConfig:
+    """``logger.tensorboard``: nothing to set; its files go into the run directory."""
+
+
+OUR_LOGGERS: dict[str, type[Any]] = {"wandb": WandbConfig, "tensorboard": TensorBoardConfig}
+
+
+def check_logger(name: str, settings: Any) -> None:
+    """A UserError unless it is one of our loggers, with settings of its own, or names a class."""
+    if name not in OUR_LOGGERS:
+        check_target(f"logger.{name}", settings)
+        return
+    known = [f.name for f in fields(OUR_LOGGERS[name])]
+    for key in settings or {}:
+        if key not in known:
+            raise UserError(f"unknown configuration key logger.{name}.{key}{did_you_mean(key, known)}")
+    OUR_LOGGERS[name](**settings or {})
+
+
+def check_target(key: str, settings: Any) -> None:
+    """A UserError unless the settings name a class by ``_target_``, under a name that files may have."""
+    if not re.fullmatch(r"\w{1,50}", key.partition(".")[2]):
+        raise UserError(f"{key}: expected a name of letters and digits")
+    if not isinstance(settings, dict) or not isinstance(settings.get("_target_"), str):
+        raise UserError(f"{key}: expected a class, {key}._target_=PACKAGE.CLASS, and its arguments beside it")
 
 
 @dataclass(kw_only=True)

@@ -13,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from mer_lightning.config.folder import conf_folder as conf_folder
 from mer_lightning.config.identity import flat, marks, unswept
 from mer_lightning.config.mistakes import unknown_key
-from mer_lightning.config.plugins import import_plugins, named
+from mer_lightning.config.plugins import import_plugins, named, parsed
 from mer_lightning.config.registry import CHOSEN_BY_NAME
 from mer_lightning.config.schema import Config, schema
 from mer_lightning.errors import UserError
+
+OPEN = ("callbacks.", "logger.")  # groups whose keys are checked by the schema itself
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
@@ -25,18 +27,36 @@ def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> Non
     That is the schema, the parts that have no file in ``conf``, and what names no run's folder.
     """
     named(arguments, folders)
+    refuse_lists(arguments)
     store = ConfigStore.instance()
-    store.store(name="schema", node=schema())
+    node: DictConfig = OmegaConf.structured(schema())
+    OmegaConf.set_struct(node.callbacks, False)  # callbacks.NAME needs no +
+    store.store(name="schema", node=node)
     for registry in CHOSEN_BY_NAME:
         group, _, key = registry.key.partition(".")
         for name in registry:
             if not (conf_folder() / group / f"{name}.yaml").is_file():
                 store.store(group=group, name=name, node={key: name})
-    names = {"job": {"config": {"override_dirname": {"exclude_keys": unswept()}}}}
+    own = [o.key_or_group for o in parsed(arguments) if o.key_or_group.startswith("logger.")]
+    names = {"job": {"config": {"override_dirname": {"exclude_keys": [*unswept(), *own]}}}}
     store.store(name="unswept", node={"hydra": names}, package="_global_")
     # For every group that --help lists, Hydra copies its whole store: 0.5 s of 0.85 s with all extras, and an
     # eighth of it for what is stored here. What it takes out of the store is a copy anyway.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+
+
+def refuse_lists(arguments: Sequence[str]) -> None:
+    """A UserError for several choices of a group that takes one: Hydra would mix them, the last one on top."""
+    groups = {path.name for path in conf_folder().iterdir()} | {
+        r.key.partition(".")[0] for r in CHOSEN_BY_NAME
+    }
+    for override in parsed(arguments):
+        key, several = override.key_or_group, override.value() if not override.is_delete() else None
+        if key in groups - {"logger", "callbacks"} and isinstance(several, list):
+            raise UserError(
+                f"{override.input_line}: {key} takes one choice, of several the last would cover the others; "
+                f"for a run of each: -m {key}={','.join(map(str, several))}"
+            )
 
 
 def checked(settings: DictConfig) -> Config:
@@ -52,6 +72,6 @@ def checked(settings: DictConfig) -> Config:
             "the configuration does not follow the schema; is it named first in conf/config.yaml?"
         )
     for key in flat(cast(dict[str, Any], OmegaConf.to_container(settings))):
-        if key not in marks():
+        if key not in marks() and not key.startswith(OPEN):
             raise UserError(unknown_key(key))
     return config

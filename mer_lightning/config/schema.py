@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any
 
-from mer_lightning.config.aside import DemoConfig, FoldsConfig, LoggerConfig, ModelConfig, ReportConfig
+from mer_lightning.config.aside import (
+    DemoConfig,
+    FoldsConfig,
+    ModelConfig,
+    ReportConfig,
+    check_logger,
+    check_target,
+)
 from mer_lightning.config.checks import between, one_of
 from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.config.groups import (
@@ -49,7 +56,8 @@ class Config:
     extract: ExtractConfig = field(metadata=ASIDE)
     model: ModelConfig = field(metadata=ASIDE)
     demo: DemoConfig = field(metadata=ASIDE)
-    logger: LoggerConfig = field(metadata=ASIDE)
+    callbacks: dict[str, Any] = field(default_factory=dict)  # name -> _target_, and its arguments
+    logger: dict[str, Any] = field(default_factory=dict, metadata=ASIDE)  # name -> ours, or _target_
     report: ReportConfig = field(metadata=ASIDE)
 
     def check_levels(self, levels: int) -> None:
@@ -84,6 +92,10 @@ class Config:
                 "network=transformer decides by a part that loss.supervision=branch does not train: "
                 "take loss.supervision=both, or +experiment=transformer"
             )
+        for name, settings in self.callbacks.items():
+            check_target(f"callbacks.{name}", settings)
+        for name, settings in self.logger.items():
+            check_logger(name, settings)
         one_of("format", self.format, ("onnx", "torch"))
         given = {"model": self.model.path, "input": self.input, "output": self.output}
         for key, what in TASKS[self.task].needs.items():

@@ -18,7 +18,17 @@ from mer_lightning.files.recorded import Fingerprint, Results
 from mer_lightning.files.strict_json import read_json
 
 # what a run replaces as a whole, or writes into
-FOLDERS = ("fold_*", "fold_*/*", "model", "figures", "reference", "members", "tensorboard", "wandb")
+FOLDERS = (
+    "fold_*",
+    "fold_*/*",
+    "model",
+    "figures",
+    "reference",
+    "members",
+    "tensorboard",
+    "wandb",
+    "callbacks",
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,11 @@ class RunDirectory:
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's files; W&B makes ``wandb/`` by itself."""
         return self.path / "tensorboard"
+
+    @property
+    def callbacks(self) -> Path:
+        """Folder for what callbacks of the user's write."""
+        return self.path / "callbacks"
 
     def tracker(self, kind: str) -> Path:
         """What a dashboard (``wandb``, ``tensorboard``) was told already."""

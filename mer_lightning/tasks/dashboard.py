@@ -4,6 +4,7 @@ from typing import Any
 
 import wandb
 
+from mer_lightning.config.aside import WandbConfig
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError, optional
 from mer_lightning.files.run_directory import RunDirectory
@@ -18,15 +19,16 @@ RATE = "pnao.rate"
 def run(config: Config, directory: RunDirectory) -> None:
     """Save the view, and say where it is."""
     check_login()
+    there = WandbConfig(**config.logger.get("wandb", {}))
     try:
-        view = workspace(config.logger.entity or default_entity(), config.logger.project)
+        view = workspace(there.entity or default_entity(), there.project)
         view.save()
     except UserError:
         raise
     except Exception as error:  # of several private kinds
         raise UserError(
-            f"logger.project={config.logger.project}: the dashboard cannot be saved ({error}); does the "
-            "project exist, and is logger.entity right? The first run with logger=wandb makes the project"
+            f"logger.wandb.project={there.project}: the dashboard cannot be saved ({error}); does the "
+            "project exist, and is logger.wandb.entity right? The first run with logger=wandb makes it"
         ) from error
     say(f"dashboard: {view.url}")
 
@@ -35,7 +37,7 @@ def default_entity() -> str:
     """The account's own. UserError if the server does not say."""
     if entity := wandb.Api().default_entity:
         return str(entity)
-    raise UserError("logger.entity is not set, and the server does not say: name the user or the team")
+    raise UserError("logger.wandb.entity is not set, and the server does not say: name the user or the team")
 
 
 def workspace(entity: str, project: str) -> Any:
@@ -79,12 +81,13 @@ def sections() -> dict[str, list[Any]]:
             ),
         ],
         "Epochs, by fold": [
-            wr.LinePlot(title="Loss", x=EPOCH, metric_regex="^fold_.*/loss$"),
-            wr.LinePlot(title="Dis", x=EPOCH, metric_regex="^fold_.*/dis$"),
+            wr.LinePlot(title=title, x=EPOCH, metric_regex=f"^fold_.*/{name}$")
+            for name, title in EPOCHS.items()
         ],
     }
 
 
+EPOCHS = {"loss": "Loss", "val_loss": "Validation loss", "dis": "Dis", "lr": "Learning rate"}
 SCORES = {"com": "Com, out of fold", "dis": "Dis (weighted F1)", "dim": "Dim (mean squared error)"}
 
 

@@ -22,12 +22,13 @@ from mer_lightning.files.strict_json import as_json
 from mer_lightning.report.report import write_run_report
 from mer_lightning.results.results import write_results
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
+from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
 from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
-from mer_lightning.views.tracking import NullTracker, tracking
+from mer_lightning.views.tracking import Trackers, tracking
 
 
 def run(config: Config, directory: RunDirectory) -> None:
@@ -47,18 +48,18 @@ def complete(config: Config, directory: RunDirectory) -> None:
         directory.sweep_up()
         refuse_another_configuration(config, directory)
         try:
-            with tracking(config, directory) as tracker:
+            with tracking(config, directory) as trackers:
                 if not directory.finished:
-                    (train if config.combine.of == "none" else combine_systems)(config, directory, tracker)
+                    (train if config.combine.of == "none" else combine_systems)(config, directory, trackers)
                 if not directory.report.is_file():
                     write_run_report(directory)
-                tracker.results()
+                trackers.results()
         finally:
             directory.sweep_up()  # what a worker was writing when another's error stopped it
     show_results(directory)
 
 
-def train(config: Config, directory: RunDirectory, tracker: NullTracker) -> None:
+def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     """From the data to results.json."""
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
@@ -67,14 +68,15 @@ def train(config: Config, directory: RunDirectory, tracker: NullTracker) -> None
     warnings = check_folds(corpus, folds, config.protocol, config.trainer.monitor)
     warnings += check_groups(corpus, config.data)
     warnings += clipped(config, corpus)
+    make_callbacks(config.callbacks)  # one that cannot be made is known before anything is trained
     begin(config, directory, corpus)
     warnings += directory.unmark_damage()
-    tracker.start()
+    trackers.start()
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
     count = int(folds.max()) + 1
     with Display(config, directory, corpus, count, warnings) as display:
-        rounds = Rounds(config, directory, corpus, count, [display, tracker])
+        rounds = Rounds(config, directory, corpus, count, [display, *trackers])
         cross_validate(config, directory, corpus, folds, rounds)
     write_results(config, directory, corpus, rounds.summaries)
 
@@ -87,11 +89,11 @@ def clipped(config: Config, corpus: Corpus) -> list[str]:
     return clipped_columns(corpus.features, fit_standardisation(corpus.features, rows, config.data.clip))
 
 
-def combine_systems(config: Config, directory: RunDirectory, tracker: NullTracker) -> None:
+def combine_systems(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
     corpus = read_corpus(config.data)
     begin(config, directory, corpus)
-    tracker.start()
+    trackers.start()
     runs = given_runs(config)
     if not runs:
         for name, member in members(config, corpus).items():

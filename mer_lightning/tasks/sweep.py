@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mer_lightning.config.identity import unswept
 from mer_lightning.config.job import alongside, in_a_sweep, setting_name, sweep_folder
 from mer_lightning.config.mistakes import users_mistake
+from mer_lightning.config.plugins import parsed
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError, one_line
 from mer_lightning.files.atomic import write_text
@@ -51,16 +51,22 @@ class Sweep(Callback):
 
 def refuse_unnamed(overrides: list[str]) -> None:
     """A UserError for a sweep over a key that the names of the settings' folders leave out."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException:  # Hydra will say
-        return
-    swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    if unnamed := sorted(set(swept) & set(unswept())):
+    swept = [override.key_or_group for override in parsed(overrides) if override.is_sweep_override()]
+    if unnamed := sorted(key for key in swept if key in unswept() or key.startswith("logger.")):
         raise UserError(
             f"{unnamed[0]}: cannot be swept, the settings' folders are named without it; give each value a "
             "run or a sweep of its own, with its own hydra.run.dir or hydra.sweep.dir"
         )
+
+
+def leave_out_unused(settings: DictConfig) -> None:
+    """Of a grid over systems, pnao.rounds counts nothing in those that never prune: a note, not a failure."""
+    never = settings.network.kind == "transformer" or settings.revision.rounds
+    if in_a_sweep() and settings.pnao.rounds and never:
+        print(
+            f"note: pnao.rounds={settings.pnao.rounds} is left out, {settings.experiment_name} never prunes"
+        )
+        settings.pnao.rounds = 0
 
 
 def sharing(config: Config) -> Config:

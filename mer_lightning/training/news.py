@@ -1,6 +1,6 @@
 """What a cross-validation tells while it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
@@ -11,6 +11,7 @@ class Epoch(NamedTuple):
     round: int
     epoch: int
     score: float
+    values: Mapping[str, float | None]  # as in the record's history
 
 
 class RoundDone(NamedTuple):

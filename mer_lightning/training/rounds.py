@@ -27,6 +27,7 @@ from mer_lightning.pnao.callback import PNAO
 from mer_lightning.pnao.probe import Probe
 from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training.calibrate import fit_fusion
+from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.controls import control_rule, fixed_widths, round_seed
 from mer_lightning.training.fit import Progress, fit
 from mer_lightning.training.news import Listener
@@ -62,9 +63,10 @@ def train_round(
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
         revise_labels(data, before, number, config.revision)
         module = new_module(config, data)
+    theirs, folder = make_callbacks(config.callbacks), run.callbacks / f"fold_{fold}_round_{number}"
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-    fit(module, config.trainer, data, device, [pnao, Progress(fold, number, tell)])
+    fit(module, config.trainer, data, device, [pnao, Progress(fold, number, tell)], theirs, folder)
     return number
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mer_lightning.files.recorded import Results, Round
-from mer_lightning.training.outcome import Record
 
 EPOCH, ROUND = "epoch", "round"
 SIZES = ("parameters", "parameters_ratio", "nodes", "macs", "seconds", "selection")
@@ -22,12 +21,9 @@ class Row(NamedTuple):
     values: dict[str, float]
 
 
-def epoch_rows(record: Record, before: int) -> list[Row]:
-    """One row per epoch of a fold's round; ``before`` epochs were counted in its earlier rounds."""
-    return [
-        Row(EPOCH, before + i, known(f"fold_{record.fold}", epoch))
-        for i, epoch in enumerate(record.history, 1)
-    ]
+def epoch_row(fold: int, number: int, values: Mapping[str, float | None]) -> Row:
+    """An epoch of a fold, the ``number``-th over all its rounds."""
+    return Row(EPOCH, number, known(f"fold_{fold}", values))
 
 
 def round_row(entry: Round) -> Row:

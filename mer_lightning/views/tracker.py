@@ -17,7 +17,7 @@ from mer_lightning.report.runs import FinishedRun, read_run
 from mer_lightning.results.results import RoundSummary
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record, read_record
-from mer_lightning.views.scalars import Row, epoch_rows, round_row
+from mer_lightning.views.scalars import Row, epoch_row, round_row
 
 
 @dataclass
@@ -26,7 +26,8 @@ class Memory:
 
     id: str = field(default_factory=lambda: secrets.token_hex(4))  # of the run, on the dashboard
     rows: int = 0  # so many, of all kinds
-    folds: dict[str, int] = field(default_factory=dict)  # rounds told, by fold
+    there: str = ""  # what the dashboard itself calls the run
+    epochs: dict[str, int] = field(default_factory=dict)  # told, by fold, counted over the rounds
     rounds: int = 0  # rounds told that all folds had finished
     finished: bool = False  # the results are told too
 
@@ -50,26 +51,7 @@ class Sink(Protocol):
 OpenSink = Callable[[Memory], Sink]
 
 
-class NullTracker:
-    """Null tracker (``logger=none``): ignores every event."""
-
-    def start(self) -> None:
-        """The run begins or goes on; its directory is known to be right."""
-
-    def epoch(self, news: Epoch) -> None:
-        """An epoch ended."""
-
-    def fold_done(self, record: Record) -> None:
-        """A fold finished a round, now or before the run was continued."""
-
-    def round_done(self, summary: RoundSummary, share: float) -> None:
-        """All folds finished a round, now or before; ``share`` of round 0's parameters are left."""
-
-    def results(self) -> None:
-        """The run directory holds a finished run, its figures included."""
-
-
-class Tracker(NullTracker):
+class Tracker:
     """A view that tells a dashboard what it was not told yet."""
 
     def __init__(self, run: RunDirectory, kind: str, open_sink: OpenSink) -> None:
@@ -78,6 +60,7 @@ class Tracker(NullTracker):
         self.memory = read_memory(run, kind)
         self.sink: Sink | None = None
         self.lost = False  # the dashboard failed
+        self.before: dict[tuple[int, int], int] = {}  # fold, round -> epochs of the fold's earlier rounds
 
     def start(self) -> None:
         """Open the dashboard, unless it knows everything. UserError if it refuses."""
@@ -85,15 +68,29 @@ class Tracker(NullTracker):
             self.sink = self.open_sink(self.memory)
             self._remember()
 
+    def epoch(self, news: Epoch) -> None:
+        """Log an epoch that has just ended."""
+        before = self._epochs_before(news.fold, news.round)
+        self._epochs(news.fold, [epoch_row(news.fold, before + news.epoch, news.values)])
+
     def fold_done(self, record: Record) -> None:
-        """Log a fold's epochs."""
-        fold = str(record.fold)
-        if self.sink and record.round >= self.memory.folds.get(fold, 0):
-            earlier = [self.run.round(record.fold, r) for r in range(record.round)]
-            before = sum(len(read_record(folder).history) for folder in earlier)
-            if self._log(epoch_rows(record, before)):
-                self.memory.folds[fold] = record.round + 1
-                self._remember()
+        """Log those of the round's epochs that were not seen."""
+        before = self._epochs_before(record.fold, record.round)
+        told = [epoch_row(record.fold, before + i, values) for i, values in enumerate(record.history, 1)]
+        self._epochs(record.fold, told)
+
+    def _epochs_before(self, fold: int, number: int) -> int:
+        if (fold, number) not in self.before:
+            earlier = [read_record(self.run.round(fold, r)) for r in range(number)]
+            self.before[fold, number] = sum(len(record.history) for record in earlier)
+        return self.before[fold, number]
+
+    def _epochs(self, fold: int, rows: list[Row]) -> None:
+        """Log what is new; of a round that was interrupted, the epochs come again, and are the same."""
+        new = [row for row in rows if row.at > self.memory.epochs.get(str(fold), 0)]
+        if self.sink and new and self._log(new):
+            self.memory.epochs[str(fold)] = new[-1].at
+            self._remember()
 
     def round_done(self, summary: RoundSummary, share: float) -> None:
         """Log a round's scores and sizes."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import wandb
 from wandb.errors import AuthenticationError, CommError
 
+from mer_lightning.config.aside import WandbConfig
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
@@ -19,7 +20,7 @@ REACH_SECONDS = 30.0  # to wait for a server at the start; then the run is track
 UPLOAD_SECONDS = 300.0  # to wait for a slow one at the end; wandb sync uploads the rest
 REFUSED = re.compile(r"returned error 4\d\d")
 CONFUSION = ("Actual", "Predicted", "nPredictions")  # the columns that W&B's own confusion chart reads
-HOW_TO_LOG_IN = "run `wandb login`, set WANDB_API_KEY, or track without a server: logger.mode=offline"
+HOW_TO_LOG_IN = "run `wandb login`, set WANDB_API_KEY, or track without a server: logger.wandb.mode=offline"
 
 
 def quiet() -> wandb.Settings:
@@ -55,22 +56,23 @@ class WandbSink:
 
     def __init__(self, config: Config, run: RunDirectory, memory: Memory) -> None:
         self.config, self.directory, self.id = config, run, memory.id
+        self.settings = WandbConfig(**config.logger["wandb"])
         wandb.setup(wandb.Settings(silent=True))  # advice on other products comes before a run's own settings
         self.defined: set[str] = set()
         try:
-            self.run = self._open(config.logger.mode)
+            self.run = self._open(self.settings.mode)
         except CommError as error:
             if REFUSED.search(str(error)):
                 raise UserError(
-                    f"logger=wandb: the server refuses: {error}; check logger.entity, logger.project and "
-                    "`wandb login`, or use logger.mode=offline"
+                    f"logger=wandb: the server refuses: {error}; check logger.wandb.entity, "
+                    "logger.wandb.project and `wandb login`, or use logger.wandb.mode=offline"
                 ) from error
             say(f"note: W&B cannot be reached ({' '.join(str(error).split())}), so it is tracked offline")
             self.run = self._open("offline")
         say(f"dashboard: {self.where()}")
 
     def _open(self, mode: str) -> wandb.Run:
-        logger = self.config.logger
+        logger = self.settings
         return wandb.init(
             project=logger.project,
             entity=logger.entity,
@@ -111,7 +113,7 @@ class WandbSink:
             media[f"figures/{figure.stem}"] = wandb.Image(str(figure))
         self.run.log(media, step=number, commit=True)
         self.run.summary.update(best_values(run.results))
-        if self.config.logger.artifact:
+        if self.settings.artifact:
             model = wandb.Artifact(f"model-{self.id}", "model")
             for file in sorted(self.directory.model.iterdir()):  # add_dir would announce itself
                 model.add_file(str(file))

@@ -21,7 +21,7 @@ PLAIN = composed()
 @pytest.mark.parametrize(
     "override",
     ["trainer.devices=2", "trainer.nodes=2", "trainer.threads=3", "trainer.accelerator=cpu",
-     "folds.workers=2", "logger=wandb", "logger.tags=[a]", "data.resident_gb=1", "task=report",
+     "folds.workers=2", "logger=wandb", "+logger.x._target_=y.z", "data.resident_gb=1", "task=report",
      "demo.port=80", "format=torch", "extract.clips=3", "report.runs=x", "model.fold=1", "input=x",
      "output=x"],
 )  # fmt: skip

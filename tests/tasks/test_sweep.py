@@ -146,6 +146,23 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path)
 
 
+def test_a_key_that_a_system_does_not_use_is_a_note(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("+experiment=enf,transformer", "pnao.rounds=1", "network.heads=2", "trainer.epochs=1")
+    done = swept(place, *arguments, "hydra.sweep.dir=grid", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note: pnao.rounds=1 is left out, transformer never prunes" in done.stdout
+    rounds = {
+        p.parent.name: len(RunDirectory(p.parent).read_results().rounds)
+        for p in tmp_path.glob("grid/*/results.json")
+    }
+    assert sorted(rounds.values()) == [1, 2]
+    composed("+experiment=transformer")
+    with pytest.raises(UserError, match="hierarchical networks"):  # alone, it is a mistake
+        composed("+experiment=transformer", "pnao.rounds=1")
+
+
 def test_any_exception_is_noted_with_its_trace_and_forgotten_on_success(job: RunDirectory) -> None:
     def broken() -> None:
         raise ZeroDivisionError("odd\nthing")

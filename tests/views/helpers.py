@@ -54,7 +54,7 @@ class Listener:
 
 def listen(monkeypatch: pytest.MonkeyPatch, listener: Listener) -> Listener:
     """Let it be the dashboard that any ``logger=...`` opens."""
-    monkeypatch.setattr(tracking, "opener", lambda config, run: listener.open)
+    monkeypatch.setattr(tracking, "opener", lambda config, run, name: listener.open)
     return listener
 
 

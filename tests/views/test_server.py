@@ -86,7 +86,7 @@ def test_a_killed_sweep_arrives_whole_and_nothing_twice(server: Server, tmp_path
     ]
     command += [*folder_overrides(write_folder(tmp_path / "data")), f"pnao.rate={','.join(RATES)}"]
     command += [f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=${pnao.rate}", "logger=wandb"]
-    command += ["logger.project=emotions", "logger.entity=default"]
+    command += ["logger.wandb.project=emotions", "logger.wandb.entity=default"]
     environment = os.environ | {
         "WANDB_API_KEY": KEY,
         "WANDB_BASE_URL": server.address,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mer_lightning.config.aside import LoggerConfig
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.module import EmotionModule
 from mer_lightning.tasks import fit
 from mer_lightning.training.outcome import read_record
 from mer_lightning.views.identity import shown_settings
@@ -19,11 +19,11 @@ from mer_lightning.views.scalars import EPOCH, ROUND
 from tests.views.helpers import Listener, interrupted, listen, trained
 
 Small = Callable[..., Config]
-FAST = ("+experiment=pnao", "pnao.rounds=1", "trainer.epochs=2", "logger=wandb", "logger.mode=offline")
+FAST = ("+experiment=pnao", "pnao.rounds=1", "trainer.epochs=2", "logger=wandb", "logger.wandb.mode=offline")
 
 
 def untracked(config: Config) -> Config:
-    return replace(config, logger=LoggerConfig(**{**vars(config.logger), "kind": "none"}))
+    return replace(config, logger={})
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -134,12 +134,12 @@ def test_members_of_a_combination_are_told_too(
 ) -> None:
     listeners: list[Listener] = []
 
-    def opener(config: Config, run: RunDirectory) -> Any:
+    def opener(config: Config, run: RunDirectory, name: str) -> Any:
         listeners.append(Listener())
         return listeners[-1].open
 
     monkeypatch.setattr("mer_lightning.views.tracking.opener", opener)
-    config = small("+experiment=ustc_qw", "trainer.epochs=1", "logger=wandb", "logger.mode=offline")
+    config = small("+experiment=ustc_qw", "trainer.epochs=1", "logger=wandb", "logger.wandb.mode=offline")
     run = trained(config, tmp_path / "run")
     told = {listener.finished[0].path: listener for listener in listeners}
     members = sorted(run.members.iterdir())
@@ -169,3 +169,31 @@ def test_the_settings_shown_name_no_places(
     assert str(config.data.root) not in json.dumps(shown_settings(config))
     assert shown_settings(config)["pnao"]["rate"] == config.pnao.rate
     assert config.data.root  # of the original nothing is gone
+
+
+def test_epochs_are_told_when_they_end(small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run that is killed within a round has told its epochs, and does not tell them again."""
+    first, second = (Listener(), Listener())
+    config = small(*FAST, "trainer.epochs=3")
+    listen(monkeypatch, first)
+    step, epochs = EmotionModule.on_train_epoch_start, iter(range(1000))
+
+    def until(self: EmotionModule) -> None:
+        if next(epochs) == 2:
+            raise KeyboardInterrupt
+        step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmotionModule, "on_train_epoch_start", until)
+        with pytest.raises(KeyboardInterrupt):
+            trained(config, tmp_path / "run")
+    told = [(row.at, set(row.values)) for row in first.rows.values()]
+    names = ("loss", "val_loss", "lr", "dis", "dim", "com")
+    assert told == [(at, {f"fold_0/{name}" for name in names}) for at in (1, 2)]
+    listen(monkeypatch, second)
+    run = trained(config, tmp_path / "run")
+    rows = [*first.rows.values(), *second.rows.values()]
+    assert not first.rows.keys() & second.rows.keys()
+    losses = [r.values["fold_0/loss"] for r in rows if "fold_0/loss" in r.values]
+    history = [e for number in range(2) for e in read_record(run.round(0, number)).history]
+    assert losses == [e["loss"] for e in history]

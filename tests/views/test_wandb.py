@@ -47,7 +47,9 @@ def of_kind(told: list[Record], kind: str) -> list[Any]:
 def test_offline_files_say_what_the_run_says(
     small: Small, tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = small(*FAST, "logger.mode=offline", "logger.project=emotions", "logger.artifact=true")
+    config = small(
+        *FAST, "logger.wandb.mode=offline", "logger.wandb.project=emotions", "logger.wandb.artifact=true"
+    )
     run = RunDirectory(tmp_path / "run")
     interrupted(config, run.path, fold=1, number=1)
     trained(config, run.path)
@@ -131,7 +133,7 @@ def test_a_server_out_of_reach_is_a_note_and_one_that_refuses_a_mistake(
     assert "note: W&B cannot be reached (context deadline exceeded while retry" in capsys.readouterr().out
     strict = Opened("returned error 401: user is not logged in")
     monkeypatch.setattr(wandb, "init", strict)
-    with pytest.raises(UserError, match=r"refuses.*401.*`wandb login`.*logger.mode=offline"):
+    with pytest.raises(UserError, match=r"refuses.*401.*`wandb login`.*logger.wandb.mode=offline"):
         WandbSink(config, run, Memory())
     assert strict.modes == ["online"]
 
@@ -139,7 +141,7 @@ def test_a_server_out_of_reach_is_a_note_and_one_that_refuses_a_mistake(
 def test_without_a_key_nothing_begins(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setattr(wandb, "login", lambda **asked: asked["prompt"] and None)  # as it answers with no key
-    with pytest.raises(UserError, match=r"no API key.*`wandb login`.*logger.mode=offline"):
+    with pytest.raises(UserError, match=r"no API key.*`wandb login`.*logger.wandb.mode=offline"):
         trained(small(*FAST), tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
     monkeypatch.undo()
@@ -149,8 +151,8 @@ def test_without_a_key_nothing_begins(small: Small, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["logger.mode=sometimes"], ["logger.project=a/b"], ["logger.kind=paper"], ["+logger.key=x"]]
+    "wrong", [["logger.wandb.mode=sometimes"], ["logger.wandb.project=a/b"], ["+logger.key=x"]]
 )
 def test_settings_that_make_no_sense(small: Small, wrong: list[str]) -> None:
     with pytest.raises(UserError, match=wrong[0].lstrip("+").partition("=")[0]):
-        small(*wrong)
+        small("logger=wandb", *wrong)
