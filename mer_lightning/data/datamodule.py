@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.memmap import gather
 from mer_lightning.data.shuffling import shuffled_loads
@@ -148,7 +148,9 @@ class FoldData(L.LightningDataModule):
         self.train_rows = labelled[parts.train]
         self.stopping_rows = labelled[parts.stopping]
         self.held_out_rows = labelled[parts.held_out]
-        self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
+        everyone = np.arange(len(corpus.utterances))
+        self.test_rows = np.setdiff1d(everyone, labelled)
+        self.never_held_out = np.setdiff1d(everyone, labelled[folds != NO_FOLD])  # test sets; fixed: train
         self.standardisation = fit_standardisation(corpus.features, self.train_rows, clip)
         valence = corpus.valences
         self.valence_scale = fit_valence_scale(valence[self.train_rows])

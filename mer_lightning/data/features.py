@@ -18,7 +18,8 @@ class FeatureDataModule(FoldData):
         levels: acoustic feature sets, one fusion branch each. shared: the sets that every branch sees.
         reader: ``folder``, ``store``, ``mertools``, ``synthetic``, or one of a plugin.
         folds: their number, or "column": as the labels say. fold: which one is held out, from 0.
-        protocol: ``paper``: the held-out fold stops training; ``nested``: another one does.
+        protocol: ``paper``: the held-out fold stops training; ``nested``: another one does;
+            ``fixed``: train, validation and test as the labels' splits say, ``fold`` being 0.
         labels: the label file; None: the reader's usual one.
         classes: the emotions in order; none: those found, sorted.
         tests: names of the test sets; None: every split but train and val.
@@ -68,6 +69,6 @@ class FeatureDataModule(FoldData):
             **settings,
         )
         corpus = read_corpus(config)
-        drawn = draw_folds(corpus, folds, seed)
+        drawn = draw_folds(corpus, folds, seed, protocol)
         check_folds(corpus, drawn, protocol)
         super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip, balanced)

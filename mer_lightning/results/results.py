@@ -70,14 +70,18 @@ class RoundSummary:
 
 
 def summarise_round(
-    config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int
+    config: Config, run: RunDirectory, corpus: Corpus, folds: int, number: int, chosen: bool = False
 ) -> RoundSummary:
-    """Scores and sizes of a round that every fold has finished."""
+    """Scores and sizes of a round that every fold has finished.
+
+    With ``protocol=fixed`` the test sets are scored for the ``chosen`` one alone.
+    """
     rounds, n = [run.round(fold, number) for fold in range(folds)], len(corpus.utterances)
     stopping, tests = ([read_part(r, part, n) for r in rounds] for part in ("stopping", "test"))
     parts = round_decisions(run, number, folds, config.ensemble, n)
     records = [read_record(r) for r in rounds]
-    return summarise(config.trainer.monitor, number, records, parts, corpus, stopping, tests)
+    tested = chosen or config.protocol != "fixed"
+    return summarise(config.trainer.monitor, number, records, parts, corpus, stopping, tests, tested)
 
 
 def selection_score(scores: Sequence[Scores], variance: float, monitor: str = "score") -> float:
@@ -99,6 +103,7 @@ def summarise(
     corpus: Corpus,
     stopping: Sequence[RowDecisions] | None = None,
     tests: Sequence[RowDecisions] = (),
+    tested: bool = True,
 ) -> RoundSummary:
     """Scores of decisions, with the sizes of the networks that made them.
 
@@ -107,13 +112,14 @@ def summarise(
         parts: as ``round_decisions``.
         stopping: on each fold's stopping part; None: those on its held-out part select the round.
         tests: each fold's network alone on the test sets.
+        tested: whether the test sets are scored.
     """
     *held_out, test = parts
     stopping = held_out if stopping is None else stopping
     selecting = [part.scores(corpus) for part in stopping]
     constants = training_means(held_out, stopping, corpus)
     own = np.concatenate([np.full(len(p.rows), x) for p, x in zip(held_out, constants, strict=True)])
-    sets = {split: corpus.rows([split]) for split in test_sets(corpus)}
+    sets = {split: corpus.rows([split]) for split in test_sets(corpus) if tested}
     return RoundSummary(
         number=number,
         records=records,
@@ -151,6 +157,9 @@ def write_results(
     """The files of a finished cross-validation."""
     best = chosen_round(config, summaries)
     folds = len(best.records)
+    if config.protocol == "fixed":  # the one time that the test sets are scored
+        best = summarise_round(config, run, corpus, folds, best.number, chosen=True)
+        summaries = [best if s.number == best.number else s for s in summaries]
     parts = round_decisions(run, best.number, folds, config.ensemble, len(corpus.utterances))
     networks = {
         Member(f"fold_{f}", f, 1 / folds, 1 / folds): run.round(f, best.number).network for f in range(folds)
