@@ -64,12 +64,13 @@ def remove_empty(path: Path) -> None:
 def main() -> None:
     """Run, and show a user's mistake as one line; HYDRA_FULL_ERROR=1 shows where it was raised."""
     stop_like_ctrl_c()
-    register()
     sys.argv[1:] = [spelled_out(argument) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on as they are instead of printing them
     try:
         options = known_options(sys.argv[1:])
+        folders = [Path(x) for x in (options.config_dir, options.config_path) if x]
+        register(options.overrides, folders)
         if options.multirun:
             sweep.refuse_unnamed(options.overrides)
         run()

@@ -27,9 +27,10 @@ SMALL = (
 
 def composed(*overrides: str) -> Config:
     """The checked configuration of ``python -m mer_lightning OVERRIDES``."""
-    register()
+    given = [spelled_out(override) for override in overrides]
+    register(given)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return checked(compose("config", [spelled_out(o) for o in overrides]))
+        return checked(compose("config", given))
 
 
 def write_folder(root: Path, n: int = 60, seed: int = 0, speakers: int = 12) -> Path:

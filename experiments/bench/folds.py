@@ -82,7 +82,7 @@ def peer_over_ours_folds(scale: Scale) -> list[Figure]:
         return [Figure(name, None, 3.5, higher=True, skipped="only without --quick")]
     config = job(scale, 2, f"trainer.batch_size={PEER_BATCH}")
     data = fold_data(config)
-    peer = Loop(new_module(config, data), data, PEER)
+    peer = Loop(config, new_module(config, data), data, PEER)
     times = interleaved(
         {"peer": _with_all_cores(peer.epoch), "ours": seconds_per_epoch(config)},
         scale.few,

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from experiments.bench.setting import CPU
+from mer_lightning.config.schema import Config
 from mer_lightning.data.datamodule import Batch, FoldData
 from mer_lightning.model.base import Decision
 from mer_lightning.model.dropout import Dropout
+from mer_lightning.model.losses import task_losses
 from mer_lightning.model.metrics import score, selection
-from mer_lightning.model.module import EmotionModule, task_losses
+from mer_lightning.model.module import EmotionModule
 from mer_lightning.pnao.early_stop import overwrite
 from mer_lightning.pnao.importance import weights_of
 from mer_lightning.pnao.optimizers import add_l1_subgradient
@@ -52,14 +54,14 @@ PEER = Way(loading=True, dropout=True, optimiser=True, sparse_term=True, testing
 class Loop:
     """Trains a copy of a module's network; the best weights are kept in memory, as ours are."""
 
-    def __init__(self, module: EmotionModule, data: FoldData, way: Way = PLAIN) -> None:
-        self.way, self.loss = way, module.loss
+    def __init__(self, config: Config, module: EmotionModule, data: FoldData, way: Way = PLAIN) -> None:
+        self.way, self.loss = way, config.loss
         self.network, self.weighting = copy.deepcopy(module.network), copy.deepcopy(module.weighting)
         if way.dropout:
             with_torch_dropout(self.network)
         groups = weights_of(self.network, self.network.node_groups()).values()
         self.weights = [weight for weights in groups for weight in weights]
-        self.optimiser = self._optimiser(module.settings.learning_rate, module.settings.weight_decay)
+        self.optimiser = self._optimiser(config.trainer.learning_rate, config.trainer.weight_decay)
         make = per_utterance if way.loading else Resident
         self.train: Iterable[Batch] = make(data, data.train_rows, True)
         self.stopping: Batch = data.table(CPU)[torch.from_numpy(data.stopping_rows)]
@@ -86,7 +88,10 @@ class Loop:
 
     def step(self, batch: Batch) -> None:
         """One optimiser step."""
-        loss = self.weighting(*task_losses(self.network(batch.features), batch, self.loss), BOTH)
+        loss = self.weighting(
+            *task_losses(self.network(batch.features), batch, self.loss.supervision, self.loss.auxiliary),
+            BOTH,
+        )
         if self.way.sparse_term:
             loss = loss + self.loss.alpha * sum(w.abs().sum() for w in self.weights)
         self.optimiser.zero_grad()

@@ -9,8 +9,7 @@ from experiments.bench.measure import Figure, Scale, interleaved, medians, ratio
 from experiments.bench.setting import corpus, epoch_of_ours, fold_data, new_module, settings, thinning
 from mer_lightning.data.folds import draw_folds
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model.base import count_parameters
-from mer_lightning.model.losses import UncertaintyWeighting
+from mer_lightning.model.base import EmotionNetwork, count_parameters
 from mer_lightning.model.module import EmotionModule
 from mer_lightning.pnao import PNAO, compact
 from mer_lightning.pnao.early_stop import EarlyStopPoint
@@ -77,12 +76,16 @@ def round_time_ratio(scale: Scale) -> list[Figure]:
     config = settings(f"data.size={scale.size}")
     data = fold_data(config)
     full = new_module(config, data).network
+
+    def with_network(network: EmotionNetwork) -> EmotionModule:
+        module = new_module(config, data)
+        module.network = network
+        return module
+
     networks = {str(i): compact(full, thinning(full, share)) for i, share in enumerate(WIDTHS)}
     times = interleaved(
         {
-            number: lambda network=network: epoch_of_ours(
-                EmotionModule(network, UncertaintyWeighting(), config.loss, config.trainer), data, 2
-            )
+            number: lambda network=network: epoch_of_ours(config, with_network(network), data, 2)
             for number, network in networks.items()
         },
         scale.few,

@@ -54,7 +54,7 @@ def fold_data(config: Config) -> FoldData:
 def new_module(config: Config, data: FoldData) -> EmotionModule:
     """The full network of round 0, before training."""
     torch.manual_seed(config.seed)
-    return rounds.new_module(config, data.corpus)
+    return rounds.new_module(config, data)
 
 
 def thinning(network: EmotionNetwork, share: float) -> dict[str, torch.Tensor]:
@@ -87,14 +87,17 @@ class EpochClock(L.Callback):
 
 
 def epoch_of_ours(
-    module: EmotionModule, data: FoldData, epochs: int, clock: Callable[[], float] = time.process_time
+    config: Config,
+    module: EmotionModule,
+    data: FoldData,
+    epochs: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> float:
     """Seconds for an epoch of the program's own ``fit``: the mean of all but the first."""
     watch = EpochClock(clock)
-    module.settings = replace(module.settings, epochs=epochs)
-    pnao = PNAO(rounds=0, alpha=module.loss.alpha, monitor=SCORE, mode="max")
+    pnao = PNAO(rounds=0, alpha=config.loss.alpha, monitor=SCORE, mode="max")
     next(pnao.rounds(module))
-    fit(module, data, None, [watch, pnao])
+    fit(module, replace(config.trainer, epochs=epochs), data, None, [watch, pnao])
     seconds = [after - before for before, after in pairwise(watch.stamps)][1:]
     return sum(seconds) / len(seconds)
 

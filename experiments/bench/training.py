@@ -24,12 +24,12 @@ def lightning_over_plain(scale: Scale) -> list[Figure]:
     data = fold_data(config)
 
     def plain() -> float:
-        loop = Loop(new_module(config, data), data)
+        loop = Loop(config, new_module(config, data), data)
         loop.epoch()
         return timed(loop.epoch, scale.epochs - 1)()
 
     times = interleaved(
-        {"ours": lambda: epoch_of_ours(new_module(config, data), data, scale.epochs), "plain": plain},
+        {"ours": lambda: epoch_of_ours(config, new_module(config, data), data, scale.epochs), "plain": plain},
         scale.repeats,
     )
     details = {"seconds": medians(times), "batch": config.trainer.batch_size}
@@ -40,11 +40,11 @@ def peer_over_ours(scale: Scale) -> list[Figure]:
     """An epoch of one fold in the public baseline's way against ours, one thread, the baseline's batch."""
     config = settings(f"data.size={scale.size}", f"trainer.batch_size={PEER_BATCH}")
     data = fold_data(config)
-    peer = Loop(new_module(config, data), data, PEER)
+    peer = Loop(config, new_module(config, data), data, PEER)
     times = interleaved(
         {
             "peer": timed(peer.epoch),
-            "ours": lambda: epoch_of_ours(new_module(config, data), data, 2),
+            "ours": lambda: epoch_of_ours(config, new_module(config, data), data, 2),
         },
         scale.repeats,
     )
@@ -60,7 +60,7 @@ def choices(scale: Scale) -> list[Figure]:
     config = settings(f"data.size={scale.size}")
     data = fold_data(config)
     ways = {"none": PLAIN} | {name: replace(PLAIN, **{name: True}) for name in names}
-    loops = {name: Loop(new_module(config, data), data, way) for name, way in ways.items()}
+    loops = {name: Loop(config, new_module(config, data), data, way) for name, way in ways.items()}
     times = interleaved({name: timed(loop.epoch) for name, loop in loops.items()}, scale.repeats)
     details = {"seconds": medians(times), "batch": config.trainer.batch_size}
     return [
@@ -83,7 +83,7 @@ def sgemm_share(scale: Scale) -> list[Figure]:
     square = torch.randn(SQUARE, SQUARE)
     times = interleaved(
         {
-            "epoch": lambda: epoch_of_ours(new_module(config, data), data, scale.epochs),
+            "epoch": lambda: epoch_of_ours(config, new_module(config, data), data, scale.epochs),
             "square product": timed(lambda: square @ square, 10),
             "the network's products": timed(products.run, 5),
         },

@@ -3,6 +3,8 @@
 Unknown keys are refused because ``conf/config.yaml`` names our schema first in its defaults list.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -11,15 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from mer_lightning.config.folder import conf_folder as conf_folder
 from mer_lightning.config.identity import flat, marks, unswept
 from mer_lightning.config.mistakes import unknown_key
+from mer_lightning.config.plugins import import_plugins, named
 from mer_lightning.config.registry import CHOSEN_BY_NAME
-from mer_lightning.config.schema import Config
+from mer_lightning.config.schema import Config, schema
 from mer_lightning.errors import UserError
 
 
-def register() -> None:
-    """Tell Hydra the schema, the parts that have no file in ``conf``, and what names no run's folder."""
+def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
+    """Import the plugins that the overrides and the user's ``folders`` name; then tell Hydra what there is.
+
+    That is the schema, the parts that have no file in ``conf``, and what names no run's folder.
+    """
+    named(arguments, folders)
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    store.store(name="schema", node=schema())
     for registry in CHOSEN_BY_NAME:
         group, _, key = registry.key.partition(".")
         for name in registry:
@@ -38,6 +45,7 @@ def checked(settings: DictConfig) -> Config:
     Raises UserError for a value that makes no sense or a key that is none of ours: ``+key=value`` adds
     keys even to a schema.
     """
+    import_plugins(settings.plugins)
     config = OmegaConf.to_object(settings)
     if not isinstance(config, Config):
         raise UserError(

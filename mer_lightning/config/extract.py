@@ -14,6 +14,7 @@ import yaml
 
 from mer_lightning.config.checks import BIG, between, one_of
 from mer_lightning.config.folder import conf_folder
+from mer_lightning.config.registry import ENCODERS
 from mer_lightning.errors import UserError
 
 Schema = TypeVar("Schema")
@@ -126,12 +127,13 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 SETTINGS = shipped()
-ENCODERS: dict[str, str] = {name: settings.pop("kind") for name, settings in SETTINGS.items()}  # name -> kind
+KIND: dict[str, str] = {name: settings.pop("kind") for name, settings in SETTINGS.items()}
+ENCODERS.update({name: f"extract.{kind}:make" for name, kind in KIND.items()})
 
 
 def with_encoders(schema: type[Schema]) -> type[Schema]:
     """The schema, with a field for each encoder, whose default is what its file says."""
-    for name, kind in ENCODERS.items():
+    for name, kind in KIND.items():
         schema.__annotations__[name] = KINDS[kind]
         setattr(schema, name, field(default_factory=partial(KINDS[kind], **SETTINGS[name])))
     return schema
@@ -203,21 +205,20 @@ class ExtractConfig:
             )
         if len(set(self.features)) < len(self.features):
             raise UserError(f"extract.features={self.features}: names one twice")
-        for name, encoder in self.encoders(ENCODERS).items():
+        for name, encoder in self.encoders(KIND).items():
             encoder.check(f"extract.{name}")
         self.part()
 
     def encoders(self, names: Iterable[str]) -> dict[str, EncoderConfig]:
-        """The settings of the encoders of these names. UserError for a name that there is not."""
+        """The settings of those of these names that have a file. UserError for a name that there is not."""
         for name in names:
-            if name not in ENCODERS:
-                raise UserError(f"extract.features names {name!r}; there are: {', '.join(ENCODERS)}")
-        return {name: getattr(self, name) for name in names}
+            ENCODERS.check(name)
+        return {name: getattr(self, name) for name in names if name in KIND}
 
     @property
     def reads(self) -> bool:
         """Whether an encoder of transcripts is among the features."""
-        return any(ENCODERS.get(name) == "text" for name in self.features)
+        return any(KIND.get(name) == "text" for name in self.features)
 
     def part(self) -> tuple[int, int]:
         """``(i, n)`` of ``shard``; ``(0, 1)`` where there is none."""

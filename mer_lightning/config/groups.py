@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mer_lightning.config.checks import BIG, between, one_of
-from mer_lightning.config.registry import FUSIONS, NETWORKS, READERS, WEIGHTINGS
+from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, READERS, WEIGHTINGS
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
@@ -41,7 +41,7 @@ class DataConfig:
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
-        if not self.levels and self.reader != "store":  # a store knows its own levels
+        if not self.levels and self.reader not in ("store", "synthetic"):  # these know their own
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")
@@ -140,12 +140,14 @@ class PnaoConfig:
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
     choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
     control: str  # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
+    criterion: str = "weight"  # a name in CRITERIA: the importance of a node
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
 
     def __post_init__(self) -> None:
         if not 0 <= self.rounds <= 1000:
             raise UserError(f"pnao.rounds={self.rounds}: expected 0 to 1000")
         between("pnao.rate", self.rate, 0, 1, open_above=True)
+        CRITERIA.check(self.criterion)
         one_of("pnao.scale", self.scale, ("none", "layer", "lamp"))
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"pnao.keep={self.keep}: expected a share in (0, 1], or null")
@@ -206,8 +208,10 @@ class TrainerConfig:
     threads: int = field(metadata=ASIDE)  # intra-op threads of a fit on the CPU
     devices: Any = field(metadata=ASIDE)  # int or "auto": devices of one fit on each machine, a process each
     nodes: int = field(metadata=ASIDE)  # machines of one fit
+    optimizer: str = "adamw"  # a name in OPTIMIZERS
 
     def __post_init__(self) -> None:
+        OPTIMIZERS.check(self.optimizer)
         between("trainer.epochs", self.epochs, 1, BIG)
         between("trainer.batch_size", self.batch_size, 1, BIG)
         if not 0 < self.learning_rate < BIG:

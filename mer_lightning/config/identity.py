@@ -5,20 +5,26 @@ from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from mer_lightning.config.schema import Config
+from mer_lightning.config.plugins import describe
+from mer_lightning.config.schema import Config, schema
 
-TOO_LONG = ("data.levels", "data.shared")  # for the name of a folder
+TOO_LONG = ("data.levels", "data.shared", "plugins")  # for the name of a folder
+
+
+def marks() -> dict[str, str]:
+    """Dotted key -> its mark, or "". Groups are keys too; what is in a marked group has the group's mark."""
+    kind: Any = schema()
+    return _marks(kind)
 
 
 @cache
-def marks(schema: type[Any] = Config) -> dict[str, str]:
-    """Dotted key -> its mark, or "". Groups are keys too; what is in a marked group has the group's mark."""
+def _marks(kind: Any) -> dict[str, str]:
     found = {}
-    for f in fields(schema):
+    for f in fields(kind):
         mark = f.metadata.get("identity", "")
         found[f.name] = mark
         if is_dataclass(f.type):
-            below = marks(f.type)  # type: ignore[arg-type]
+            below = _marks(f.type)  # type: ignore[arg-type]
             found |= {f"{f.name}.{key}": mark or own for key, own in below.items()}
     return found
 
@@ -37,7 +43,12 @@ def identity(config: Config | Mapping[str, Any], *, places: bool = True) -> dict
             if prefix + key not in left_out
         }
 
-    return kept(asdict(config) if isinstance(config, Config) else config, "")
+    return kept(recorded(config) if isinstance(config, Config) else config, "")
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """The configuration as a run saves it: nested; of each plugin its version and the hash of its files."""
+    return asdict(config) | {"plugins": {name: describe(name) for name in config.plugins}}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The whole configuration: its groups, and the checks across them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
+from typing import Any
 
 from mer_lightning.config.aside import DemoConfig, FoldsConfig, LoggerConfig, ModelConfig, ReportConfig
 from mer_lightning.config.checks import between, one_of
@@ -16,7 +19,8 @@ from mer_lightning.config.groups import (
     RevisionConfig,
     TrainerConfig,
 )
-from mer_lightning.config.registry import TASKS
+from mer_lightning.config.plugins import Plugins, import_plugins
+from mer_lightning.config.registry import TASKS, WITH_SETTINGS
 from mer_lightning.errors import UserError
 
 
@@ -24,6 +28,7 @@ from mer_lightning.errors import UserError
 class Config:
     """The whole configuration of a run."""
 
+    plugins: list[str]  # modules that register parts of the user's own
     task: str = field(metadata=ASIDE)  # a name in TASKS
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
@@ -57,6 +62,9 @@ class Config:
         """The number of the last round that this run trains."""
         return self.revision.rounds or self.pnao.rounds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (Plugins(self.plugins), type(self), vars(self))  # in this order: plugins come first
+
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
         one_of("protocol", self.protocol, ("paper", "nested"))
@@ -81,3 +89,57 @@ class Config:
         for key, what in TASKS[self.task].needs.items():
             if not given[key]:
                 raise UserError(f"task={self.task} needs {key}={what}")
+
+
+def schema() -> type[Config]:
+    """``Config``, with the settings of the plugins' parts in the groups that choose these parts."""
+    return _extended(tuple((registry.key, *registry.plugins.items()) for registry in WITH_SETTINGS))
+
+
+def group_type(group: str) -> Any:
+    """The type of a group of ``schema()``."""
+    return next(f.type for f in fields(schema()) if f.name == group)
+
+
+@cache
+def _extended(registered: tuple[tuple[str, Any], ...]) -> type[Config]:
+    groups = {f.name: f for f in fields(Config)}
+    longer = []
+    for registry in WITH_SETTINGS:
+        group = groups[registry.key.partition(".")[0]]
+        known = {f.name for f in fields(group.type)}  # type: ignore[arg-type]
+        own = [(name, *of) for name, of in registry.settings().items() if name not in known]
+        if own:
+            new = [(name, kind, _default(value)) for name, kind, value in own]
+            longer.append((group.name, _longer(group.type, new), field(metadata=group.metadata)))
+    return _longer(Config, longer) if longer else Config
+
+
+def _default(value: Any) -> Any:
+    listed = isinstance(value, list | tuple)
+    return field(default_factory=lambda: list(value)) if listed else field(default=value)
+
+
+def _longer(kind: Any, new: Sequence[tuple[str, Any, Any]]) -> type:
+    """A dataclass with more fields; its name says which plugins it needs where it is unpickled."""
+    modules = sorted({module for registry in WITH_SETTINGS for module in registry.plugins.values()})
+    name = "+".join([kind.__name__, *modules]).replace(".", "/")
+    longer = make_dataclass(
+        kind.__name__, new, bases=(kind,), kw_only=True, namespace={"__module__": __name__}
+    )
+    longer.__qualname__ = longer.__name__ = name
+    return longer
+
+
+def __getattr__(name: str) -> type:
+    """A class of ``schema()`` by the name it is pickled under, once the plugins are imported."""
+    _, *modules = name.split("+")
+    if not modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_plugins(module.replace("/", ".") for module in modules)
+    kinds: list[Any] = [schema(), *(f.type for f in fields(schema()))]
+    return next(kind for kind in kinds if getattr(kind, "__name__", "") == name)  # type: ignore[no-any-return]
+
+
+def _restored(plugins: Plugins, kind: type[Config], values: dict[str, Any]) -> Config:
+    return kind(**values)

@@ -124,7 +124,7 @@ class FoldData(L.LightningDataModule):
         fold: int,
         protocol: str,
         batch_size: int,
-        seed: int,
+        seed: int = 0,
         clip: float | None = None,
     ) -> None:
         super().__init__()
@@ -142,6 +142,12 @@ class FoldData(L.LightningDataModule):
         self.valence_scale = fit_valence_scale(valence[self.train_rows])
         self.emotion, self.valence = corpus.emotions, self.valence_scale(valence)
         self._table: FeatureTable | None = None
+
+    @property
+    def test_sets(self) -> dict[str, NDArray[np.int64]]:
+        """Test set -> its rows; where there is none, the fold that is held out."""
+        splits = sorted({self.corpus.utterances[row].split for row in self.test_rows})
+        return {name: self.corpus.rows([name]) for name in splits} or {"held_out": self.held_out_rows}
 
     def learn_from(self, rows: NDArray[np.int64], emotion: NDArray[np.int64]) -> None:
         """Add utterances to the training part, with labels (n,) that are guesses; no valence."""
@@ -169,6 +175,14 @@ class FoldData(L.LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         """The part that stops training, whole."""
         return self._loader(self.stopping_rows, EVALUATION_BATCH)
+
+    def test_dataloader(self) -> list[BatchLoader]:
+        """Each test set, in the order of ``test_sets``."""
+        return [self._loader(rows, EVALUATION_BATCH) for rows in self.test_sets.values()]
+
+    def predict_dataloader(self) -> BatchLoader:
+        """All utterances, in the corpus's order."""
+        return self._loader(np.arange(len(self.corpus.utterances)), EVALUATION_BATCH)
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Batch:
         """Nothing to move: the table is on the device already."""

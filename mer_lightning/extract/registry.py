@@ -1,10 +1,10 @@
 """The encoders by name. A new one is a file in ``conf/extract/feature``; a new kind has a module, too."""
 
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mer_lightning.config.extract import ENCODERS, ExtractConfig
+from mer_lightning.config.extract import ExtractConfig
+from mer_lightning.config.registry import ENCODERS
 from mer_lightning.errors import UserError
 from mer_lightning.extract.encoder import Encoder
 
@@ -17,12 +17,13 @@ def make_encoders(settings: ExtractConfig) -> list[Encoder]:
 
     Raises UserError for an unknown one, and for weights that are not there or do not fit.
     """
-    chosen = settings.encoders(settings.features)
+    for name in settings.features:
+        ENCODERS.check(name)
     device, dtype = device_and_dtype(settings)
     made = []
-    for name, own in chosen.items():
-        kind = import_module(f"mer_lightning.extract.{ENCODERS[name]}")  # late: transformers takes seconds
-        made.append(kind.make(name, own, device, dtype))
+    for name in settings.features:
+        own = [] if name in ENCODERS.plugins else [name, getattr(settings, name)]
+        made.append(ENCODERS.make(name, *own, device, dtype, **vars(settings)))
     return made
 
 

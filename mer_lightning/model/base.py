@@ -15,9 +15,10 @@ from mer_lightning.pnao.nodes import Nodes, widths
 class Architecture:
     """A network as data: enough to build it, before its weights are loaded.
 
-    kind, fusion: their names. levels, shared: feature set -> input dimension. widths: node
-    group -> width, for the groups that pruning has narrowed; a group not named has its full width (D, 2 D
-    for first hidden layers, the set's dimension for inputs).
+    kind, fusion: their names; options: settings of their own, JSON values; plugins: key of such a name ->
+    the module that registers the part. levels, shared: feature set -> input dimension. widths: node group ->
+    width, for the groups that pruning has narrowed; a group not named has its full width (D, 2 D for first
+    hidden layers, the set's dimension for inputs).
     """
 
     levels: dict[str, int]
@@ -29,11 +30,10 @@ class Architecture:
     softmax: bool = True
     inputs: bool = False  # whether the feature sets' columns are nodes, too
     fusion: str = "entropy"
-    fusion_options: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = False  # a temperature for each branch, fitted after training
+    options: dict[str, Any] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)
     widths: dict[str, int] = field(default_factory=dict)
-    layers: int = 0  # transformer only
-    heads: int = 0  # transformer only
 
 
 class Decision(NamedTuple):

@@ -13,7 +13,7 @@ from mer_lightning.model.base import Architecture, EmotionNetwork
 
 def build(architecture: Architecture) -> EmotionNetwork:
     """The network that ``architecture`` describes, with fresh weights."""
-    return cast(EmotionNetwork, NETWORKS[architecture.kind](architecture))
+    return cast(EmotionNetwork, NETWORKS.make(architecture.kind, architecture, **architecture.options))
 
 
 def on_meta_device(architecture: Architecture) -> EmotionNetwork:

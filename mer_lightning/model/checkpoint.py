@@ -10,8 +10,10 @@ from typing import NamedTuple
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mer_lightning.config.plugins import NAME
+from mer_lightning.config.registry import FUSIONS, NETWORKS
 from mer_lightning.data.standardise import Standardisation
-from mer_lightning.errors import reading
+from mer_lightning.errors import UserError, reading
 from mer_lightning.files.checksums import check_whole
 from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.model.base import Architecture, EmotionNetwork
@@ -56,8 +58,11 @@ def read_network(stem: Path) -> Trained:
 
 def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionNetwork:
     """The network without its weights, if these fit; a ValueError otherwise, before any memory is taken."""
-    if architecture.layers > len(weights):
-        raise ValueError(f"{architecture.layers} layers of {len(weights)} weights")
+    for registry, name in ((NETWORKS, architecture.kind), (FUSIONS, architecture.fusion)):
+        if name not in registry:
+            raise _unknown(f"{registry.key}={name}", architecture.plugins.get(registry.key, ""))
+    if architecture.options.get("layers", 0) > len(weights):
+        raise ValueError(f"{architecture.options['layers']} layers of {len(weights)} weights")
     network = on_meta_device(architecture)
     for name, tensor in network.state_dict().items():
         if name not in weights or weights[name].shape != tensor.shape:
@@ -69,6 +74,16 @@ def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionN
         if kept is not None and not ((kept >= 0) & (kept < layer.inputs)).all():
             raise ValueError(f"{name} reads columns that are not there")
     return network
+
+
+def _unknown(part: str, plugin: str) -> Exception:
+    """What to raise where there is no such part; nothing is imported because a file says so."""
+    if not NAME.fullmatch(plugin):
+        return ValueError(f"{part} is none of ours")
+    return UserError(
+        f"the model has {part} of the plugin {plugin}: if you trust it, say plugins=[{plugin}], or import "
+        "it before load"
+    )
 
 
 def _checked(statistics: Standardisation, architecture: Architecture) -> Standardisation:

@@ -1,13 +1,9 @@
 """Decision fusion: how the M branches' posteriors and valences become one decision (Eq. 5-7)."""
 
 from collections.abc import Sequence
-from inspect import signature
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-
-from mer_lightning.config.registry import FUSIONS
 
 
 def entropy_weights(entropies: Tensor) -> Tensor:
@@ -109,10 +105,3 @@ class MeanFusion(LinearFusion):
 
 class FittedFusion(MeanFusion):
     """The same weights for every utterance, fitted after training; the mean until then."""
-
-
-def make_fusion(kind: str, widths: Sequence[int], **options: Any) -> nn.Module:
-    """The fusion named ``kind`` of branches of gathered ``widths``; its constructor gets what it names."""
-    fusion = FUSIONS[kind]
-    given = {"widths": widths} | options
-    return cast(nn.Module, fusion(**{k: v for k, v in given.items() if k in signature(fusion).parameters}))

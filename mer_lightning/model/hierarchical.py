@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mer_lightning.config.registry import FUSIONS
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.decoder import JointDecoder
-from mer_lightning.model.fusion import fuse_log_posteriors, make_fusion
+from mer_lightning.model.fusion import fuse_log_posteriors
 from mer_lightning.model.gathering import Gathering
 from mer_lightning.pnao.nodes import Nodes, Source
 
@@ -45,7 +46,7 @@ class HierarchicalNetwork(EmotionNetwork):
         self.sets = [(level, *architecture.shared) for level in architecture.levels]
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
         gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
-        self.fusion = make_fusion(architecture.fusion, gathered, **architecture.fusion_options)
+        self.fusion = FUSIONS.make(architecture.fusion, widths=gathered, **architecture.options)
         self.register_buffer("temperatures", torch.ones(len(gathered)) if architecture.calibrated else None)
 
     @property

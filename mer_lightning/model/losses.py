@@ -2,11 +2,15 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mer_lightning.config.registry import WEIGHTINGS
+from mer_lightning.data.datamodule import Batch
+from mer_lightning.model.base import Decision
 
 
 def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
@@ -38,6 +42,34 @@ def valence_loss(predicted: Tensor, valence: Tensor) -> Tensor:
     target = torch.where(known, valence, 0.0)
     squared = (predicted - (target if predicted.ndim == 1 else target.unsqueeze(-1))).square()
     return masked_mean(squared if squared.ndim == 1 else squared.mean(dim=1), known)
+
+
+def task_losses(
+    decision: Decision, batch: Batch, supervision: str, auxiliary: float
+) -> tuple[Tensor, Tensor]:
+    """L_e and L_v of a batch, scalars.
+
+    ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: the fused one's plus
+    ``auxiliary`` times the branches'. With ``branch``, a fusion with weights of its own (attention) learns
+    them from the fused decision's losses, which add gradients to these weights and nothing to the value.
+    """
+    branch = {"branch": 1.0, "fused": 0.0, "both": auxiliary}[supervision]
+    emotion = valence = decision.log_posterior.new_zeros(())
+    if branch:
+        emotion = branch * emotion_loss(decision.branch_log_posteriors, batch.emotion)
+        valence = branch * valence_loss(decision.branch_valences, batch.valence)
+    if supervision != "branch":
+        emotion = emotion + emotion_loss(decision.log_posterior, batch.emotion)
+        valence = valence + valence_loss(decision.valence, batch.valence)
+    elif decision.weights.requires_grad:
+        emotion = emotion + gradient_alone(emotion_loss(decision.log_posterior, batch.emotion))
+        valence = valence + gradient_alone(valence_loss(decision.valence, batch.valence))
+    return emotion, valence
+
+
+def gradient_alone(loss: Tensor) -> Tensor:
+    """Zero, with the gradient of ``loss``."""
+    return loss - loss.detach()
 
 
 def paper(losses: Tensor, log_d: Tensor) -> Tensor:
@@ -80,13 +112,14 @@ class UncertaintyWeighting(nn.Module):
     """Two task losses as one, weighted by learned uncertainties d1, d2 > 0.
 
     ``weighting`` names a function like those above: (2,) losses and (2,) log d -> (2,) the weighted losses
-    with their penalties. A task of which a batch has no label adds nothing, its logarithm included.
+    with their penalties; ``options`` are its own settings. A task of which a batch has no label adds nothing,
+    its logarithm included.
     """
 
-    def __init__(self, weighting: str = "paper") -> None:
+    def __init__(self, weighting: str = "paper", **options: Any) -> None:
         super().__init__()
-        self.terms: Callable[[Tensor, Tensor], Tensor] = WEIGHTINGS[weighting]
-        if self.terms is as_printed:
+        self.terms: Callable[[Tensor, Tensor], Tensor] = partial(WEIGHTINGS[weighting], **options)
+        if weighting == "as_printed":
             warnings.warn(
                 "loss=as_printed: Eq. 9 as printed has its minimum at d -> 0 for every loss, so both "
                 "tasks fade out of the objective; use loss=paper",

@@ -1,4 +1,4 @@
-"""The LightningModule: one round's loss, validation score and optimiser."""
+"""The LightningModule: the network, its losses and scores, the optimiser."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +8,19 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mer_lightning.config.groups import LossConfig, TrainerConfig
-from mer_lightning.data.datamodule import Batch
+from mer_lightning.config.registry import FUSIONS, NETWORKS, OPTIMIZERS, WEIGHTINGS, of_parts
+from mer_lightning.data.datamodule import Batch, FoldData
 from mer_lightning.data.standardise import ValenceScale
 from mer_lightning.errors import UserError
-from mer_lightning.model.base import Decision, EmotionNetwork
-from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
+from mer_lightning.files.recorded import Scores
+from mer_lightning.model.base import Architecture, Decision
+from mer_lightning.model.build import build
+from mer_lightning.model.losses import UncertaintyWeighting, task_losses
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
+from mer_lightning.pnao.compact import fit_widths
 from mer_lightning.pnao.nodes import Nodes
 
-SCORE = "val/score"  # what early stopping monitors: Com, or Dis without valence labels
+SCORE = "val/score"  # what early stopping monitors: Com in the spread of MER 2023, or Dis without valence
 
 
 def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
@@ -28,32 +31,6 @@ def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
     if schedule == "constant":
         return lambda epoch: 1.0
     return lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-
-
-def task_losses(decision: Decision, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
-    """L_e and L_v of a batch, scalars.
-
-    ``branch``: mean over the branches; ``fused``: of the fused decision; ``both``: the fused one's plus
-    ``auxiliary`` times the branches'. With ``branch``, a fusion with weights of its own (attention) learns
-    them from the fused decision's losses, which add gradients to these weights and nothing to the value.
-    """
-    branch = {"branch": 1.0, "fused": 0.0, "both": loss.auxiliary}[loss.supervision]
-    emotion = valence = decision.log_posterior.new_zeros(())
-    if branch:
-        emotion = branch * emotion_loss(decision.branch_log_posteriors, batch.emotion)
-        valence = branch * valence_loss(decision.branch_valences, batch.valence)
-    if loss.supervision != "branch":
-        emotion = emotion + emotion_loss(decision.log_posterior, batch.emotion)
-        valence = valence + valence_loss(decision.valence, batch.valence)
-    elif decision.weights.requires_grad:
-        emotion = emotion + gradient_alone(emotion_loss(decision.log_posterior, batch.emotion))
-        valence = valence + gradient_alone(valence_loss(decision.valence, batch.valence))
-    return emotion, valence
-
-
-def gradient_alone(loss: Tensor) -> Tensor:
-    """Zero, with the gradient of ``loss``."""
-    return loss - loss.detach()
 
 
 def share_of_labels(known: Tensor, everywhere: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
@@ -73,28 +50,96 @@ def share_of_labels(known: Tensor, everywhere: Tensor, ranks: int) -> tuple[Tens
 
 
 class EmotionModule(L.LightningModule):
-    """Trains a network for one round.
+    """Emotion and valence of an utterance from its feature sets, trained with two weighted losses.
 
-    ``weighting`` comes from outside because its d carry over from round to round.
+    ::
+
+        data = FeatureDataModule("features", levels=["low", "high"], shared=["face"])
+        module = EmotionModule.for_data(data, fusion="entropy")
+        L.Trainer(max_epochs=30).fit(module, data)
+
+    Args:
+        levels, shared: feature set -> its dimension. A level has a branch; every branch sees the shared sets.
+        classes: the emotions, in the order of the outputs.
+        network, fusion, weighting: names of parts, in ``config/registry.py`` or a plugin.
+        dimension: D, the width of a gathered representation. dropout: after every hidden layer.
+        softmax: over the scores of the gathering. calibrated: a temperature for each branch.
+        inputs: whether the columns of the feature sets are nodes, which PNAO may remove.
+        widths: node group -> width, of groups that are narrow from the start.
+        supervision: ``branch``, ``fused`` or ``both``, then with weight ``auxiliary`` for the branches.
+        delta_rate: learning rate of the loss's d1 and d2, as a multiple of the network's.
+        optimizer: its name; learning_rate, schedule, weight_decay: its settings.
+        settings: what the chosen parts name themselves, such as ``weights`` of ``fusion="linear"``.
+
+    An epoch logs ``train/loss``, ``lr``, ``val/loss``, ``val/dis``, ``val/dim`` and ``val/com`` in the units
+    of the labels, and ``val/score``, which has no units; scores without labels are left out.
+    Raises TypeError for a setting that no chosen part has, UserError for an unknown name.
     """
 
     def __init__(
         self,
-        network: EmotionNetwork,
-        weighting: UncertaintyWeighting,
-        loss: LossConfig,
-        trainer: TrainerConfig,
+        *,
+        levels: Mapping[str, int],
+        classes: Sequence[str],
+        shared: Mapping[str, int] | None = None,
+        network: str = "hierarchical",
+        dimension: int = 128,
+        dropout: float = 0.5,
+        softmax: bool = True,
+        inputs: bool = False,
+        widths: Mapping[str, int] | None = None,
+        fusion: str = "entropy",
+        calibrated: bool = False,
+        weighting: str = "paper",
+        supervision: str = "branch",
+        auxiliary: float = 1.0,
+        delta_rate: float = 1.0,
+        optimizer: str = "adamw",
+        learning_rate: float = 2e-3,
+        schedule: str = "constant",
+        weight_decay: float = 0.0,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.network.fusion_learns_alone = loss.supervision == "branch"
-        self.weighting = weighting
-        self.loss = loss
-        self.settings = trainer
-        self.metrics = EmotionMetrics(network.architecture.classes)
-        self.history: list[dict[str, float | None]] = []
-        self.losses: list[Tensor] = []  # of the epoch's batches
-        self.finite = torch.ones((), dtype=torch.bool)  # whether all decisions of the epoch are numbers
+        levels, shared, classes, widths = dict(levels), dict(shared or {}), list(classes), dict(widths or {})
+        self.save_hyperparameters()
+        self.settings = cast(Any, self.hparams)
+        architecture = Architecture(
+            levels=levels,
+            shared=shared,
+            classes=len(classes),
+            kind=network,
+            dimension=dimension,
+            dropout=dropout,
+            softmax=softmax,
+            inputs=inputs,
+            widths=widths,
+            fusion=fusion,
+            calibrated=calibrated,
+            options=of_parts(settings, NETWORKS[network], FUSIONS[fusion]),
+            plugins=NETWORKS.plugin(network) | FUSIONS.plugin(fusion),
+        )
+        own = of_parts(settings, WEIGHTINGS[weighting])
+        known = architecture.options | own | of_parts(settings, OPTIMIZERS[optimizer])
+        if unknown := sorted(settings.keys() - known.keys()):
+            raise TypeError(f"EmotionModule: no setting {unknown[0]!r} of its own or of the chosen parts")
+        self.network = build(architecture)
+        self.network.fusion_learns_alone = supervision == "branch"
+        self.weighting = UncertaintyWeighting(weighting, **own)
+        self.metrics = EmotionMetrics(len(classes))
+        self.history: list[dict[str, float | None]] = []  # an entry for each validation of a fit
+        self._begin_epoch()
+
+    @classmethod
+    def for_data(cls, data: FoldData, **settings: Any) -> "EmotionModule":
+        """A module for the feature sets and emotions of ``data``; ``settings`` are the other arguments."""
+        corpus, dimensions = data.corpus, data.corpus.dimensions
+        return cls(
+            levels={name: dimensions[name] for name in corpus.levels},
+            shared={name: dimensions[name] for name in corpus.shared},
+            classes=corpus.classes,
+            **settings,
+        )
 
     def forward(self, features: Mapping[str, Tensor]) -> Decision:
         """Feature set -> (B, D_s), standardised -> the decision for each of the B utterances."""
@@ -105,44 +150,115 @@ class EmotionModule(L.LightningModule):
         """The network's nodes, for PNAO."""
         return self.network.node_groups().under("network")
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Get as narrow as the module was that was saved."""
+        fit_widths(self, checkpoint["state_dict"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
+        total, _ = self._loss(self.network(batch.features), batch)
+        self.losses.append(total.detach())
+        return total
+
+    def _loss(self, decision: Decision, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss whose mean over the ranks is that of the whole batch, and how many labels that has."""
+        losses = torch.stack(task_losses(decision, batch, self.settings.supervision, self.settings.auxiliary))
+        known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
+        everywhere = self._over_ranks(known)
+        share, present = share_of_labels(known, everywhere, self.trainer.world_size)
+        total: Tensor = self.weighting(*(losses * share), present)
+        return total, everywhere.sum()
+
     def _over_ranks(self, x: Tensor) -> Tensor:
         """``x`` added up over all ranks; every rank must take part."""
         return x if self.trainer.world_size == 1 else cast(Tensor, self.all_gather(x)).sum(dim=0)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
-        losses = torch.stack(task_losses(self.network(batch.features), batch, self.loss))
-        known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
-        share, present = share_of_labels(known, self._over_ranks(known), self.trainer.world_size)
-        total: Tensor = self.weighting(*(losses * share), present)
-        self.losses.append(total.detach())
-        return total
+    def _mean_over_ranks(self, x: Tensor) -> Tensor:
+        return self._over_ranks(x) / self.trainer.world_size
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's losses; they stay on the device, nothing is logged step by step."""
-        self.losses = []
-        self.finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.losses: list[Tensor] = []  # of the epoch's batches
+        self._begin_evaluation()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch, and its learning rate."""
+        self.log("train/loss", self._mean_over_ranks(torch.stack(self.losses)).mean())
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def _begin_evaluation(self) -> None:
+        self.metrics.reset()
+        self.evaluated: list[Tensor] = []  # (2,) loss and number of labels of each batch
+        self.finite = torch.ones(
+            (), dtype=torch.bool, device=self.device
+        )  # whether all decisions are numbers
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the counts."""
+        self._begin_evaluation()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the batch's hits and errors."""
         decision = self.network(batch.features)
         self.finite &= decision.log_posterior.isfinite().all() & decision.valence.isfinite().all()
         self.metrics.update(decision.log_posterior, decision.valence, batch.emotion, batch.valence)
+        self.evaluated.append(torch.stack(self._loss(decision, batch)))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's score, and refuse to go on from a loss that is no number."""
-        if self.trainer.sanity_checking:
-            self.metrics.reset()
-            return
+        """Log the scores; raise UserError for a loss or a decision that is not finite."""
         scores = self.metrics.scores()
-        self.metrics.reset()
-        losses = self._over_ranks(torch.stack(self.losses)) / self.trainer.world_size
+        loss, labels = self._mean_over_ranks(torch.stack(self.evaluated)).unbind(dim=1)
+        told = {"loss": float((loss * labels).sum() / labels.sum())} | vars(self._in_units(scores))
+        known = {f"val/{name}": value for name, value in told.items() if value is not None}
+        self.log_dict({SCORE: selection(scores, variance=1.0)} | known)
+        if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
+            return
+        losses = self._mean_over_ranks(torch.stack(self.losses))
         finite = not self._over_ranks((~self.finite).long())  # the same on every rank: all stop, or none
         self._refuse_odd_numbers(losses.tolist(), finite)
-        self.log(SCORE, selection(scores, variance=1.0))
-        scale = getattr(self.trainer.datamodule, "valence_scale", ValenceScale())  # type: ignore[attr-defined]
-        told = vars(in_units(scores, scale.deviation))
-        self.history.append({"loss": float(losses.mean()), **told})
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.history.append(told | {"loss": float(losses.mean()), "val_loss": told["loss"], "lr": rate})
+
+    def _in_units(self, scores: Scores) -> Scores:
+        """Scores in the units of the labels."""
+        return in_units(scores, self._valence_scale.deviation)
+
+    @property
+    def _valence_scale(self) -> ValenceScale:
+        """Of the data that is trained or evaluated on; 1 where they say nothing of it."""
+        data = getattr(self.trainer, "datamodule", None)
+        return cast(ValenceScale, getattr(data, "valence_scale", ValenceScale()))
+
+    def on_test_epoch_start(self) -> None:
+        """Start the counts."""
+        self.tested = dict[str, EmotionMetrics]()
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count the batch's hits and errors, for each test set."""
+        names = [*getattr(getattr(self.trainer, "datamodule", None), "test_sets", ())]
+        name = names[dataloader_idx] if dataloader_idx < len(names) else str(dataloader_idx)
+        if name not in self.tested:
+            self.tested[name] = EmotionMetrics(self.metrics.classes).to(self.device)
+        decision = self.network(batch.features)
+        self.tested[name].update(decision.log_posterior, decision.valence, batch.emotion, batch.valence)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/NAME/dis``, ``dim`` and ``com`` of each test set, where labels are known."""
+        for test_set, metrics in self.tested.items():
+            scores = vars(self._in_units(metrics.scores()))
+            self.log_dict({f"test/{test_set}/{k}": v for k, v in scores.items() if v is not None})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Decision:
+        """The decision for each utterance of the batch, valences in the units of the labels."""
+        decision: Decision = self.network(batch.features)
+        mean, deviation = self._valence_scale
+        return decision._replace(
+            valence=mean + deviation * decision.valence,
+            branch_valences=mean + deviation * decision.branch_valences,
+        )
 
     def _refuse_odd_numbers(self, losses: Sequence[float], finite: bool) -> None:
         """A UserError for a batch's loss that is no number, or decisions that are none."""
@@ -160,16 +276,16 @@ class EmotionModule(L.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:  # Lightning takes many forms
-        """AdamW, fused; no weight decay on the d of the loss. The schedule moves once an epoch."""
+        """The chosen optimizer; no weight decay on the d of the loss. The schedule moves once an epoch."""
         settings = self.settings
         groups = [
             {"params": list(self.network.parameters()), "weight_decay": settings.weight_decay},
             {
                 "params": list(self.weighting.parameters()),
                 "weight_decay": 0.0,
-                "lr": settings.learning_rate * self.loss.delta_rate,
+                "lr": settings.learning_rate * settings.delta_rate,
             },
         ]
-        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        factor = schedule_factor(settings.schedule, settings.epochs)
+        optimiser = OPTIMIZERS.make(settings.optimizer, groups, **(settings | {"lr": settings.learning_rate}))
+        factor = schedule_factor(settings.schedule, self.trainer.max_epochs or 1)
         return [optimiser], [torch.optim.lr_scheduler.LambdaLR(optimiser, factor)]

@@ -19,7 +19,7 @@ from mer_lightning.pnao.nodes import Nodes
 class TransformerNetwork(EmotionNetwork):
     """S feature sets, one token each; the branches of the decision are the S unimodal heads."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, layers: int = 2, heads: int = 4) -> None:
         super().__init__(architecture)
         a = architecture
         inputs = a.levels | a.shared
@@ -28,9 +28,9 @@ class TransformerNetwork(EmotionNetwork):
         self.unimodal = nn.ModuleList(JointDecoder(a.dimension, a.classes) for _ in inputs)
         self.kinds = nn.Parameter(torch.zeros(len(inputs), a.dimension))  # tells the tokens apart
         layer = nn.TransformerEncoderLayer(
-            a.dimension, a.heads, 2 * a.dimension, a.dropout, batch_first=True, norm_first=True
+            a.dimension, heads, 2 * a.dimension, a.dropout, batch_first=True, norm_first=True
         )
-        self.transformer = nn.TransformerEncoder(layer, a.layers, enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.score = nn.Linear(a.dimension, 1)
         self.multimodal = JointDecoder(a.dimension, a.classes)
 
@@ -69,4 +69,4 @@ class TransformerNetwork(EmotionNetwork):
         )
         attention = s * 4 * a.dimension**2 + 2 * s**2 * a.dimension
         feedforward = s * 2 * a.dimension * 2 * a.dimension
-        return once + a.layers * (attention + feedforward) + s * a.dimension
+        return once + len(self.transformer.layers) * (attention + feedforward) + s * a.dimension

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mer_lightning import __version__
+from mer_lightning.config.plugins import describe as plugin_version
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.files.atomic import new_folder, write_text
@@ -210,7 +211,8 @@ def results_of(
         validation=best.validation,
         test=best.test,
         versions={"mer-lightning": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        | {name: version(name) for name in PACKAGES}
+        | {f"plugin {name}": plugin_version(name) for name in config.plugins},
         seconds=round(sum(r.seconds for s in summaries for r in s.records), 2),
     )
 

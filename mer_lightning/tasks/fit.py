@@ -1,6 +1,6 @@
 """``task=fit``: the experiment, cross-validated, into the run directory."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from mer_lightning.config.identity import flat, identity
+from mer_lightning.config.identity import flat, identity, recorded
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
@@ -102,7 +102,7 @@ def combine_systems(config: Config, directory: RunDirectory, tracker: NullTracke
 def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
     """Save what the run is, or see that its data are still those it began with."""
     if not directory.config.is_file():  # first, because it marks the folder as a run's
-        write_text(directory.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+        write_text(directory.config, yaml.safe_dump(recorded(config), sort_keys=False, allow_unicode=True))
     if directory.data.is_file():
         check_same_data(directory, corpus)
     else:
@@ -117,7 +117,7 @@ def check_accelerator(config: Config) -> None:
 
 def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:
     """A UserError where the directory holds a run with other settings."""
-    if directory.config.is_file() and (different := differences(directory.read_config(), asdict(config))):
+    if directory.config.is_file() and (different := differences(directory.read_config(), recorded(config))):
         raise UserError(
             f"{directory.path} holds a run with another configuration ({different[0]}); continue it with "
             "its own settings, or choose another hydra.run.dir"
@@ -163,7 +163,7 @@ def finished_beside(config: Config, directory: RunDirectory, corpus: Corpus) -> 
             continue
         try:
             saved = run.read_config() | {"experiment_name": ""}
-            if not differences(saved, asdict(config) | {"experiment_name": ""}):
+            if not differences(saved, recorded(config) | {"experiment_name": ""}):
                 check_same_data(run, corpus)
                 return run
         except UserError:  # a neighbour that is damaged, or of other data, is no concern of this run
@@ -174,7 +174,7 @@ def finished_beside(config: Config, directory: RunDirectory, corpus: Corpus) -> 
 def check_reference(config: Config, reference: RunDirectory) -> None:
     """A control and its reference must differ in nothing but the way of pruning."""
     reference.read_results()
-    ours = asdict(replace(config, pnao=replace(config.pnao, control="none", like=None), experiment_name=""))
+    ours = recorded(replace(config, pnao=replace(config.pnao, control="none", like=None), experiment_name=""))
     theirs = reference.read_config() | {"experiment_name": ""}
     if different := differences(theirs, ours):
         raise UserError(f"pnao.like={reference.path} is not the same experiment: {different[0]}")

@@ -27,14 +27,19 @@ class Progress(L.Callback):
         self.tell(Epoch(self.fold, self.number, trainer.current_epoch + 1, score))
 
 
-def fit(module: EmotionModule, data: FoldData, device: int | None, callbacks: Sequence[L.Callback]) -> None:
-    """Train ``module`` for at most ``trainer.epochs`` epochs.
+def fit(
+    module: EmotionModule,
+    settings: TrainerConfig,
+    data: FoldData,
+    device: int | None,
+    callbacks: Sequence[L.Callback],
+) -> None:
+    """Train ``module`` for at most ``settings.epochs`` epochs.
 
     Args:
         device: index of the accelerator to use, None for Lightning's choice, or for all of a shared fit.
     """
     quieten_lightning()
-    settings = module.settings
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, device, [*callbacks, stop])
     module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode

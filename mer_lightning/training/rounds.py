@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -12,16 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, WEIGHTINGS, of_parts
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.run_directory import RoundFolder, RunDirectory
-from mer_lightning.model.base import Architecture, count_nodes, count_parameters
-from mer_lightning.model.build import build
+from mer_lightning.model.base import count_nodes, count_parameters
 from mer_lightning.model.checkpoint import Trained, write_network
 from mer_lightning.model.decisions import write_decisions
-from mer_lightning.model.losses import UncertaintyWeighting
 from mer_lightning.model.module import SCORE, EmotionModule
 from mer_lightning.pnao.callback import PNAO
 from mer_lightning.pnao.probe import Probe
@@ -50,20 +50,20 @@ def train_round(
         The round's number.
     """
     pnao = FoldRounds(config, run, fold)
+    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, clip=config.data.clip)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
-    module = new_module(config, corpus, fixed_widths(config, corpus.levels, fold))
+    module = new_module(config, data, fixed_widths(config, corpus.levels, fold))
     number = next(pnao.rounds(module))
-    seed = round_seed(config.seed, fold, number)
+    data.seed = round_seed(config.seed, fold, number)
     if number:
-        L.seed_everything(seed, verbose=False)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, seed, config.data.clip)
+        L.seed_everything(data.seed, verbose=False)
     if number and config.revision.rounds:
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
         revise_labels(data, before, number, config.revision)
-        module = new_module(config, corpus)
+        module = new_module(config, data)
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
-    fit(module, data, device, [pnao, Progress(fold, number, tell)])
+    fit(module, config.trainer, data, device, [pnao, Progress(fold, number, tell)])
     return number
 
 
@@ -79,6 +79,7 @@ class FoldRounds(PNAO):
             alpha=config.loss.alpha,
             monitor=SCORE,
             mode="max",
+            criterion=partial(CRITERIA[pnao.criterion], **of_parts(vars(pnao), CRITERIA[pnao.criterion])),
             scale=pnao.scale,
             keep=None if still else pnao.keep,
             min_width=pnao.min_width if guarded else 0,
@@ -122,28 +123,20 @@ class FoldRounds(PNAO):
 
 
 def new_module(
-    config: Config, corpus: Corpus, widths: Mapping[str, int] = MappingProxyType({})
+    config: Config, data: FoldData, widths: Mapping[str, int] = MappingProxyType({})
 ) -> EmotionModule:
     """The network before its first training, with what it is trained by.
 
     widths: of the groups that are narrow from the start.
     """
-    n, f, dimensions = config.network, config.fusion, corpus.dimensions
-    architecture = Architecture(
-        levels={name: dimensions[name] for name in corpus.levels},
-        shared={name: dimensions[name] for name in corpus.shared},
-        classes=len(corpus.classes),
-        kind=n.kind,
-        layers=n.layers,
-        heads=n.heads,
-        dimension=n.dimension,
-        dropout=n.dropout,
-        softmax=n.softmax,
-        inputs=config.pnao.inputs,
-        fusion=f.kind,
-        fusion_options=f.options,
-        calibrated=f.calibrated,
-        widths=dict(widths),
+    groups = (config.network, config.fusion, config.loss, config.trainer)
+    parts = (
+        NETWORKS[config.network.kind],
+        FUSIONS[config.fusion.kind],
+        WEIGHTINGS[config.loss.weighting],
+        OPTIMIZERS[config.trainer.optimizer],
     )
-    weighting = UncertaintyWeighting(config.loss.weighting)
-    return EmotionModule(build(architecture), weighting, config.loss, config.trainer)
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    names = {"network": config.network.kind, "fusion": config.fusion.kind}
+    own = of_parts(values, EmotionModule, *parts) | names
+    return EmotionModule.for_data(data, **own, inputs=config.pnao.inputs, widths=widths)

@@ -1,12 +1,12 @@
 """What tells runs apart is marked once, in the schema, and all who compare runs agree on it."""
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mer_lightning.config.identity import flat, identity, marks, unswept
+from mer_lightning.config.identity import flat, identity, marks, recorded, unswept
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.report.systems import settings_of
@@ -29,7 +29,7 @@ def test_where_and_how_fast_a_run_is_made_is_no_part_of_it(override: str) -> Non
     other = composed(override)
     assert other != PLAIN
     assert identity(other) == identity(PLAIN)
-    assert differences(asdict(PLAIN), asdict(other)) == []
+    assert differences(recorded(PLAIN), recorded(other)) == []
     assert system(other) == system(PLAIN)
     assert shown_settings(other) == shown_settings(PLAIN)
     with pytest.raises(UserError, match="cannot be swept"):
@@ -41,8 +41,10 @@ def test_where_and_how_fast_a_run_is_made_is_no_part_of_it(override: str) -> Non
 )
 def test_what_changes_the_results_is_part_of_it(override: str) -> None:
     other = composed(override)
-    key = next(key for key in flat(asdict(other)) if flat(asdict(other))[key] != flat(asdict(PLAIN))[key])
-    assert [found.partition(":")[0] for found in differences(asdict(PLAIN), asdict(other))] == [key]
+    key = next(
+        key for key in flat(recorded(other)) if flat(recorded(other))[key] != flat(recorded(PLAIN))[key]
+    )
+    assert [found.partition(":")[0] for found in differences(recorded(PLAIN), recorded(other))] == [key]
     assert system(other) != system(PLAIN)
     assert shown_settings(other) != shown_settings(PLAIN)
     refuse_unnamed([f"{key}=1,2"])
@@ -50,7 +52,7 @@ def test_what_changes_the_results_is_part_of_it(override: str) -> None:
 
 def test_places_tell_runs_apart_and_not_systems(tmp_path: Path) -> None:
     one, other = (composed("data=folder", "data.levels=[a]", f"data.root={tmp_path / x}") for x in "ab")
-    assert differences(asdict(one), asdict(other)) == [
+    assert differences(recorded(one), recorded(other)) == [
         f"data.root: {tmp_path / 'a'} there, {tmp_path / 'b'} now"
     ]
     assert system(one) == system(other)
@@ -59,20 +61,20 @@ def test_places_tell_runs_apart_and_not_systems(tmp_path: Path) -> None:
 
 def test_seeds_tell_runs_apart_and_not_systems() -> None:
     other = composed("seed=1")
-    assert differences(asdict(PLAIN), asdict(other)) == ["seed: 0 there, 1 now"]
+    assert differences(recorded(PLAIN), recorded(other)) == ["seed: 0 there, 1 now"]
     assert system(other) == system(PLAIN)
 
 
 def test_every_field_is_part_of_the_identity_or_marked() -> None:
-    everything, kept = set(flat(asdict(PLAIN))), set(flat(identity(PLAIN, places=False)))
+    everything, kept = set(flat(recorded(PLAIN))), set(flat(identity(PLAIN, places=False)))
     assert kept == {key for key in everything if not marks()[key]}
     assert set(marks()) == every_key(Config)
     assert set(marks().values()) == {"", "aside", "place"}
 
 
 def test_a_saved_key_that_is_no_longer_known_counts() -> None:
-    saved = asdict(PLAIN) | {"older": {"key": 1}}
-    assert differences(saved, asdict(PLAIN)) == ["older.key: 1 there, None now"]
+    saved = recorded(PLAIN) | {"older": {"key": 1}}
+    assert differences(saved, recorded(PLAIN)) == ["older.key: 1 there, None now"]
 
 
 def test_hydra_names_the_folders_of_a_sweep_without_what_cannot_be_swept() -> None:
@@ -98,6 +100,6 @@ def system(config: Config) -> dict[str, str]:
 
     class Run:
         def __init__(self) -> None:
-            self.config = asdict(config)
+            self.config = recorded(config)
 
     return settings_of(Run())  # type: ignore[arg-type]

@@ -60,9 +60,7 @@ def sharp() -> Iterator[None]:
 @pytest.mark.usefixtures("sharp")
 def test_a_fusion_of_a_users_own() -> None:
     assert composed("fusion=sharp").fusion.kind == "sharp"
-    architecture = Architecture(
-        {"a": 5, "b": 4}, {}, 3, dimension=8, fusion="sharp", fusion_options={"power": 2.0}
-    )
+    architecture = Architecture({"a": 5, "b": 4}, {}, 3, dimension=8, fusion="sharp", options={"power": 2.0})
     network = build(architecture)
     assert network.fusion.branches == 2
     decision = network({"a": torch.randn(6, 5), "b": torch.randn(6, 4)})

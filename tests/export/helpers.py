@@ -32,7 +32,7 @@ PRUNED = replace(
 )
 
 
-TRANSFORMER = replace(ENTROPY, kind="transformer", layers=2, heads=2)
+TRANSFORMER = replace(ENTROPY, kind="transformer", options={"layers": 2, "heads": 2})
 
 
 ONE_LEVEL = Architecture({"low": 6}, {}, classes=3, dimension=8)
@@ -42,7 +42,7 @@ SYSTEMS: dict[str, tuple[Architecture, ...]] = {
     "entropy": (ENTROPY, ENTROPY),
     "attention": (ATTENTION,),
     "mean": (replace(ENTROPY, fusion="mean"),),
-    "linear": (replace(ENTROPY, fusion="linear", fusion_options={"weights": [0.8, 0.2]}),),
+    "linear": (replace(ENTROPY, fusion="linear", options={"weights": [0.8, 0.2]}),),
     "raw scores": (replace(ENTROPY, softmax=False),),
     "pruned": (PRUNED, ENTROPY),
     "emptied": (replace(ENTROPY, widths={"low/encoder/face": 0, "high/attention_2": 0}),),

@@ -83,7 +83,7 @@ def test_an_onnx_file_decides_as_the_predictor(tmp_path: Path) -> None:
     names = SYSTEMS["inner names"][0]
     systems = (
         replace(names, fusion="attention", widths={"linear/gathered": 2}),
-        replace(names, kind="transformer", layers=1, heads=2),
+        replace(names, kind="transformer", options={"layers": 1, "heads": 2}),
     )
     predictor, path = made(*systems, ensemble="logit"), tmp_path / "model.onnx"
     predictor = replace(predictor, extractors={"linear": {"layer": 18}, "val_0": {}}, has_valence=False)

@@ -20,11 +20,11 @@ SHAPES = [
         3,
         dimension=8,
         fusion="linear",
-        fusion_options={"weights": [1.0]},
+        options={"weights": [1.0]},
         widths={"a/gathered": 3},
     ),
     Architecture({"a": 5}, {"x": 4}, 3, dimension=8, inputs=True, widths={"a/input/x": 2, "a/input/a": 3}),
-    Architecture({"a": 5}, {"x": 4}, 3, kind="transformer", dimension=8, layers=1, heads=2),
+    Architecture({"a": 5}, {"x": 4}, 3, kind="transformer", dimension=8, options={"layers": 1, "heads": 2}),
 ]
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from mer_lightning.config.registry import FUSIONS
 from mer_lightning.model.fusion import (
     entropies,
     entropy_fusion,
     entropy_weights,
     fuse_log_posteriors,
-    make_fusion,
 )
 
 
@@ -69,7 +69,7 @@ def test_all_certain_is_uniform_with_usable_gradients() -> None:
     logits[..., 1] = 1e4
     logits.requires_grad_()
     log_posteriors = logits.log_softmax(-1)
-    weights = make_fusion("entropy", [1, 1, 1])(log_posteriors, [])
+    weights = FUSIONS.make("entropy", widths=[1, 1, 1])(log_posteriors, [])
     torch.testing.assert_close(weights, torch.full((2, 3), 1 / 3))
     fuse_log_posteriors(log_posteriors, weights)[:, 1].sum().backward()
     assert logits.grad is not None
@@ -94,9 +94,9 @@ def test_log_domain_agrees_even_with_zero_weights() -> None:
 def test_attention_mean_and_linear() -> None:
     gathered = [torch.randn(4, 3), torch.randn(4, 5)]
     log_posteriors = torch.randn(4, 2, 6).log_softmax(-1)
-    attention = make_fusion("attention", [3, 5])
+    attention = FUSIONS.make("attention", widths=[3, 5])
     torch.testing.assert_close(attention(log_posteriors, gathered).sum(1), torch.ones(4))
-    mean = make_fusion("mean", [3, 5])(log_posteriors, gathered)
+    mean = FUSIONS.make("mean", widths=[3, 5])(log_posteriors, gathered)
     torch.testing.assert_close(mean, torch.full((4, 2), 0.5))
-    linear = make_fusion("linear", [3, 5], weights=[3.0, 1.0])(log_posteriors, gathered)
+    linear = FUSIONS.make("linear", widths=[3, 5], weights=[3.0, 1.0])(log_posteriors, gathered)
     torch.testing.assert_close(linear, torch.tensor([0.75, 0.25]).expand(4, -1))

@@ -76,7 +76,7 @@ def test_any_number_of_levels_and_shared_sets(fusion: str, levels: int, shared: 
         classes=4,
         dimension=6,
         fusion=fusion,
-        fusion_options={"weights": list(range(1, levels + 1))},
+        options={"weights": list(range(1, levels + 1))},
     )
     decision = HierarchicalNetwork(a)(features(a))
     assert decision.log_posterior.shape == (9, 4)

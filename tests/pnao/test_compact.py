@@ -28,7 +28,7 @@ HIERARCHICAL = [
         dimension=8,
         softmax=False,
         fusion="linear",
-        fusion_options={"weights": [1, 2]},
+        options={"weights": [1, 2]},
     ),
     Architecture({"a": 5, "b": 3}, {"x": 6}, classes=3, dimension=8, inputs=True),
 ]

@@ -145,7 +145,9 @@ def test_transformer_trains_and_predicts(small: Small, folder: Path, tmp_path: P
 
 
 def test_transformer_counts_by_hand() -> None:
-    a = Architecture({"a": 5}, {"x": 4}, classes=3, kind="transformer", dimension=8, layers=1, heads=2)
+    a = Architecture(
+        {"a": 5}, {"x": 4}, classes=3, kind="transformer", dimension=8, options={"layers": 1, "heads": 2}
+    )
     network = build(a)
     decoder, decoder_bias = 8 * 3 + 8 + 3 + 2, 3 + 1 + 1 + 1
     encoders, layer = 5 * 8 + 4 * 8, 4 * 8 * 8 + 2 * 8 * 16

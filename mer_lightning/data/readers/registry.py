@@ -15,7 +15,7 @@ def read_corpus(config: DataConfig) -> Corpus:
     Raises UserError, saying what and where, for a mistake in the configuration or the data.
     """
     _refuse_unused(config)
-    corpus: Corpus = READERS[config.reader](config)
+    corpus: Corpus = READERS.make(config.reader, config, **vars(config))
     if config.test_fold is not None:
         corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)

@@ -68,9 +68,11 @@ SEED = 2023  # not the run's seed: all runs see the same data, as they would wit
 
 
 def read_synthetic(config: DataConfig) -> Corpus:
-    """The feature sets and test sets of the synthetic corpus that the configuration names."""
+    """The feature sets and test sets of the synthetic corpus that the configuration names, or all of them."""
     made = make_synthetic(config.size, SEED)
-    names = (*config.levels, *config.shared)
+    levels = tuple(config.levels) or LEVELS
+    shared = tuple(config.shared) or (() if config.levels else SHARED)
+    names = (*levels, *shared)
     require_sets(names, made.features, "data=synthetic")
     utterances, rows = choose_tests(made.utterances, config.tests, "data=synthetic")
     if not config.group:
@@ -80,8 +82,8 @@ def read_synthetic(config: DataConfig) -> Corpus:
         made,
         utterances=utterances,
         features={name: check_features(name, made.features[name][rows], n, made.name) for name in names},
-        levels=tuple(config.levels),
-        shared=tuple(config.shared),
+        levels=levels,
+        shared=shared,
         classes=emotion_classes(utterances, config.classes or made.classes, "data=synthetic"),
     )
 
