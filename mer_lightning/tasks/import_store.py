@@ -8,7 +8,7 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.data.readers.store import write_store
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.results.results import splits_line
+from mer_lightning.results.summary import splits_line
 
 
 def run(config: Config, directory: RunDirectory) -> None:

@@ -25,7 +25,7 @@ from mer_lightning.report.runs import TRAIN_VAL, part_name, part_scores
 from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
-from mer_lightning.results.results import RoundSummary, splits_line
+from mer_lightning.results.summary import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
 
