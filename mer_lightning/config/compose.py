@@ -46,7 +46,7 @@ def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> Non
 
 
 def refuse_lists(arguments: Sequence[str]) -> None:
-    """A UserError for several choices of a group that takes one: Hydra would mix them, the last one on top."""
+    """A UserError for several choices of a group that takes one: Hydra would mix them, the last on top."""
     groups = {path.name for path in conf_folder().iterdir()} | {
         r.key.partition(".")[0] for r in CHOSEN_BY_NAME
     }
