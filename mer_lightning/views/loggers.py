@@ -32,7 +32,7 @@ class LoggerSink:
         memory.there = str(self.logger.version)
 
     def log(self, number: int, row: Row) -> None:
-        """The values, with the epoch or the round as the step: told again after a kill, a row is where it was."""
+        """The values, at their epoch or round: a row that comes again after a kill falls on itself."""
         self.logger.log_metrics({row.axis: float(row.at), **row.values}, step=row.at)
 
     def flush(self) -> None:
