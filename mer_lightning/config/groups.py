@@ -13,6 +13,7 @@ from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZER
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
+MONITORS = ("score", "dis", "dim", "com", "uar", "macro_f1", "accuracy")
 PLACE = {"identity": "place"}  # of one that names a place on this machine; what is there may matter
 
 
@@ -203,6 +204,7 @@ class TrainerConfig:
     weight_decay: float
     patience: int  # epochs without a better validation score before a round stops
     gradient_clip: float  # largest norm of the gradient; 0: no limit
+    monitor: str  # in MONITORS: what stops training and chooses the round, on validation
     accelerator: str = field(metadata=ASIDE)  # auto | cpu | gpu
     precision: str  # 32-true | bf16-mixed | 64-true; fp16 would scale the gradients under the sparse term
     threads: int = field(metadata=ASIDE)  # intra-op threads of a fit on the CPU
@@ -220,6 +222,7 @@ class TrainerConfig:
         between("trainer.weight_decay", self.weight_decay, 0, BIG)
         between("trainer.patience", self.patience, 1, BIG)
         between("trainer.gradient_clip", self.gradient_clip, 0, BIG)
+        one_of("trainer.monitor", self.monitor, MONITORS)
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "64-true"))
         between("trainer.threads", self.threads, 1, 1024)

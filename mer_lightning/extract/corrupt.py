@@ -91,8 +91,8 @@ def mixed(speech: Samples, noise: Samples, snr: float) -> Samples:
     power = np.square(speech, dtype=np.float64).mean(), np.square(noise, dtype=np.float64).mean()
     if not power[1]:
         raise Unreadable("the noise for it is silent")
-    gain = float(np.sqrt(power[0] / power[1] / 10 ** (snr / 10)))
-    return np.asarray(speech + noise * gain, dtype=np.float32)
+    gain = np.float32(np.sqrt(power[0] / power[1] / 10 ** (snr / 10)))
+    return speech + gain * noise
 
 
 def blurred(frame: Frame, sigma: float) -> Frame:

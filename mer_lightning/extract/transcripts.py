@@ -14,12 +14,14 @@ TEXTS = ("transcript", "sentence")
 LANGUAGES = ("chinese", "english")
 
 
-def with_transcripts(clips: Sequence[Clip], folder: Path, settings: ExtractConfig) -> list[Clip]:
+def with_transcripts(
+    clips: Sequence[Clip], folder: Path, settings: ExtractConfig, required: bool = True
+) -> list[Clip]:
     """The clips with what is said in them, "" where that is not known.
 
     Read is ``extract.transcripts``; else the labels, if they have a column of transcripts; else the file
-    ``transcription.csv``. Raises UserError for a file that is none, or where no clip has a transcript and
-    ``extract.asr`` makes none.
+    ``transcription.csv``. Raises UserError for a file that is none, or, if they are required, where no clip
+    has a transcript and ``extract.asr`` makes none.
     """
     labels = Path(settings.labels).expanduser() if settings.labels else folder / "labels.csv"
     given = [Path(settings.transcripts).expanduser()] if settings.transcripts else []
@@ -30,7 +32,7 @@ def with_transcripts(clips: Sequence[Clip], folder: Path, settings: ExtractConfi
         if said:
             break
     known = [clip._replace(transcript=said.get(clip.id, "")) for clip in clips]
-    if not settings.asr and not any(clip.transcript for clip in known):
+    if required and not settings.asr and not any(clip.transcript for clip in known):
         raise UserError(
             f"no clip of {folder} has a transcript: give a column transcript in labels.csv, "
             "extract.transcripts=FILE.csv with the clips' names, or extract.asr=MODEL, a Whisper"

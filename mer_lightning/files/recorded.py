@@ -8,12 +8,48 @@ from typing import Literal
 class Scores:
     """Dis: weighted F1 in [0, 1]; Dim: mean squared error of valence; Com = Dis - 0.25 Dim.
 
-    None where the labels do not say: no emotion known, or no valence known.
+    UAR: mean recall of the emotions that occur (UA); macro F1: mean F1 of those that occur or are predicted;
+    accuracy (WA). None where the labels do not say: no emotion known, or no valence known.
     """
 
     dis: float | None
     dim: float | None
     com: float | None
+    uar: float | None
+    macro_f1: float | None
+    accuracy: float | None
+
+    def flat(self) -> dict[str, float | None]:
+        """Each score by its name; those of a class as ``f1_CLASS``."""
+        found: dict[str, float | None] = {}
+        for name, value in vars(self).items():
+            found |= (
+                {f"{name}_{c}": v for c, v in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class AllScores(Scores):
+    """What is computed once for each round and part, too: of valence, and of every emotion.
+
+    skill: 1 - Dim / that of a constant, the training part's mean; below 0 the constant is better.
+    """
+
+    mae: float | None  # mean absolute error of valence
+    ccc: float | None  # concordance correlation
+    pearson: float | None
+    skill: float | None
+    f1: dict[str, float]  # of the emotions that occur or are predicted
+    recall: dict[str, float]  # of those that occur
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score of several networks, each alone."""
+
+    mean: float
+    deviation: float  # standard deviation over the networks
 
 
 @dataclass(frozen=True)
@@ -29,9 +65,9 @@ class Round:
     epochs: list[int]  # per fold
     selection: float  # what the round is chosen by
     selection_error: float  # its standard error, by the bootstrap over speakers
-    validation: Scores  # of the out-of-fold predictions
+    validation: AllScores  # of the out-of-fold predictions
     by_fold: list[Scores]
-    test: dict[str, Scores]
+    test: dict[str, AllScores]
     compact_error: float
     notes: list[str]
 
@@ -62,8 +98,9 @@ class Results:
     rounds: list[Round]
     best_round: int
     chosen_by: str
-    validation: Scores
-    test: dict[str, Scores]
+    validation: AllScores
+    test: dict[str, AllScores]
+    single: dict[str, dict[str, Spread]]  # test set -> score -> of the folds' networks, each alone
     versions: dict[str, str]
     seconds: float
 

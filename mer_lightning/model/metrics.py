@@ -1,5 +1,6 @@
-"""The three scores of MER 2023: Dis, Dim and Com."""
+"""Scores from sums: Dis, Dim and Com of MER 2023, UAR, macro F1 and accuracy."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ DIM_WEIGHT = 0.25
 MER_VARIANCE = 3.2  # of the 3,373 training valences of MER 2023, from their published aggregates
 
 
-def selection(scores: Scores, variance: float) -> float:
+def selection(scores: Scores, variance: float, monitor: str = "score") -> float:
     """What training and the choice of the round maximise: Com in the spread of MER 2023, or Dis alone.
 
     Com weighs an error of valence by the labels' units; here it weighs the error as if the labels had the
@@ -20,7 +21,13 @@ def selection(scores: Scores, variance: float) -> float:
 
     Args:
         variance: of the training part's valences, in the units of ``scores.dim``.
+        monitor: the name of another score to maximise instead; of ``dim`` the negative.
     """
+    if monitor != "score":
+        value = getattr(scores, monitor)
+        if value is None:
+            raise ValueError(f"no labels for {monitor}")
+        return -float(value) if monitor == "dim" else float(value)
     if scores.dis is None:
         raise ValueError("no labels to score against")
     return (
@@ -33,7 +40,7 @@ def in_units(scores: Scores, deviation: float) -> Scores:
     if scores.dim is None:
         return scores
     dim = scores.dim * deviation**2
-    return Scores(scores.dis, dim, None if scores.dis is None else scores.dis - DIM_WEIGHT * dim)
+    return replace(scores, dim=dim, com=None if scores.dis is None else scores.dis - DIM_WEIGHT * dim)
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:
@@ -48,13 +55,29 @@ def weighted_f1(confusion: Tensor) -> Tensor:
     return (f1 * true).sum(dim=-1) / true.sum(dim=-1)
 
 
+def class_scores(confusion: Tensor) -> dict[str, Tensor]:
+    """UAR, macro F1 and accuracy, as ``Scores`` has them; NaN where nothing is counted.
+
+    (..., C, C) counts, rows true, columns predicted -> (...) each.
+    """
+    confusion = confusion.double()
+    hits = confusion.diagonal(dim1=-2, dim2=-1)
+    true, predicted = confusion.sum(dim=-1), confusion.sum(dim=-2)
+    recall, f1 = hits / true.clamp_min(1), 2 * hits / (true + predicted).clamp_min(1)
+    return {
+        "uar": recall.sum(dim=-1) / (true > 0).sum(dim=-1),
+        "macro_f1": f1.sum(dim=-1) / (true + predicted > 0).sum(dim=-1),
+        "accuracy": hits.sum(dim=-1) / true.sum(dim=-1),
+    }
+
+
 class EmotionMetrics(Metric):
-    """Dis, Dim and Com from sums alone, so that they add up exactly over batches and processes.
+    """All of ``Scores`` from sums alone, so that they add up exactly over batches and processes.
 
     Args:
         classes: C, the number of emotions.
 
-    ``compute()`` gives a dict of scalar tensors ``dis``, ``dim``, ``com``; NaN where no label is known.
+    ``compute()`` gives a dict of scalar tensors, named as in ``Scores``; NaN where no label is known.
     Further arguments are torchmetrics' own.
     """
 
@@ -85,15 +108,17 @@ class EmotionMetrics(Metric):
         """The scores of all that was seen."""
         dis = weighted_f1(self.confusion)
         dim = self.squared_error / self.valences
-        return {"dis": dis, "dim": dim, "com": dis - DIM_WEIGHT * dim}
+        return {"dis": dis, "dim": dim, "com": dis - DIM_WEIGHT * dim} | class_scores(self.confusion)
 
     def scores(self) -> Scores:
         """``compute()`` as plain numbers, None where no label is known."""
         values = {name: float(value) for name, value in self.compute().items()}
         with self.sync_context(should_sync=self.sync_on_compute):  # the labels of all processes
             emotions, valences = bool(self.confusion.sum() > 0), bool(self.valences > 0)
-        known = {"dis": emotions, "dim": valences, "com": emotions and valences}
-        return Scores(**{name: values[name] if known[name] else None for name in values})
+        known = {"dim": valences, "com": emotions and valences}
+        return Scores(
+            **{name: value if known.get(name, emotions) else None for name, value in values.items()}
+        )
 
 
 def score(posterior: Tensor, valence: Tensor, emotion: Tensor, target_valence: Tensor) -> Scores:

@@ -20,7 +20,7 @@ from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
 from mer_lightning.pnao.compact import fit_widths
 from mer_lightning.pnao.nodes import Nodes
 
-SCORE = "val/score"  # what early stopping monitors: Com in the spread of MER 2023, or Dis without valence
+SCORE = "val/score"  # what early stopping maximises: see ``metrics.selection``
 
 
 def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
@@ -68,11 +68,12 @@ class EmotionModule(L.LightningModule):
         widths: node group -> width, of groups that are narrow from the start.
         supervision: ``branch``, ``fused`` or ``both``, then with weight ``auxiliary`` for the branches.
         delta_rate: learning rate of the loss's d1 and d2, as a multiple of the network's.
+        monitor: what ``val/score`` is: see ``metrics.selection``.
         optimizer: its name; learning_rate, schedule, weight_decay: its settings.
         settings: what the chosen parts name themselves, such as ``weights`` of ``fusion="linear"``.
 
-    An epoch logs ``train/loss``, ``lr``, ``val/loss``, ``val/dis``, ``val/dim`` and ``val/com`` in the units
-    of the labels, and ``val/score``, which has no units; scores without labels are left out.
+    An epoch logs ``train/loss``, ``lr``, ``val/loss``, ``val/dis`` and the others of ``Scores`` in the units
+    of the labels, and ``val/score``, which by default has no units; scores without labels are left out.
     Raises TypeError for a setting that no chosen part has, UserError for an unknown name.
     """
 
@@ -98,6 +99,7 @@ class EmotionModule(L.LightningModule):
         learning_rate: float = 2e-3,
         schedule: str = "constant",
         weight_decay: float = 0.0,
+        monitor: str = "score",
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -211,9 +213,10 @@ class EmotionModule(L.LightningModule):
         """Log the scores; raise UserError for a loss or a decision that is not finite."""
         scores = self.metrics.scores()
         loss, labels = self._mean_over_ranks(torch.stack(self.evaluated)).unbind(dim=1)
-        told = {"loss": float((loss * labels).sum() / labels.sum())} | vars(self._in_units(scores))
+        scaled, monitor = self._in_units(scores), self.settings.monitor
+        told = {"loss": float((loss * labels).sum() / labels.sum())} | vars(scaled)
         known = {f"val/{name}": value for name, value in told.items() if value is not None}
-        self.log_dict({SCORE: selection(scores, variance=1.0)} | known)
+        self.log_dict({SCORE: selection(scores if monitor == "score" else scaled, 1.0, monitor)} | known)
         if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
             return
         losses = self._mean_over_ranks(torch.stack(self.losses))

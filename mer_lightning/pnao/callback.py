@@ -52,7 +52,8 @@ class PNAO(L.Callback):
         criterion: (module, nodes, trainer) -> {group: (width,) importance}; None: Eq. 10.
         masks: (importances, number of the round to come) -> {group: (width,) bool}; None: Eq. 11 on ``scale``
             with the guards. A rule given here has no guards.
-        scale: ``none`` (Eq. 11 to the letter) or ``layer`` (each group's importance divided by its mean).
+        scale: ``none`` (Eq. 11 to the letter), ``layer`` (each group's importance divided by its mean) or
+            ``lamp`` (relative to the more important nodes of the group); see ``importance.scaled``.
         keep: the share of the prunable parameters left after the last round, approached cubically over the
             rounds; None: by ``rate``.
         min_width, max_share: guards: the smallest width of a group, the largest share of it one round takes.

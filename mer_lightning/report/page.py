@@ -11,7 +11,13 @@ from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_scores
 from mer_lightning.report.statistics import MEASURES
 from mer_lightning.results.choice import reason, saving
+from mer_lightning.results.remarks import score_remarks
 
+WIDER = {
+    "dis": "Weighted F1 (Dis)", "uar": "UAR (UA)", "macro_f1": "Macro F1", "accuracy": "Accuracy (WA)",
+    "dim": "Valence: MSE (Dim)", "mae": "MAE", "ccc": "CCC", "pearson": "Pearson",
+    "skill": "Skill against the training mean", "com": "Com",
+}  # fmt: skip
 CSS_PIXELS = 96 / 150  # per pixel of a picture, so that a figure's inches are the page's
 
 
@@ -37,6 +43,7 @@ def environment() -> Environment:
         "part_scores": part_scores,
         "reason": reason,
         "saving": saving,
+        "named": prose.NAMES.get,
     }
     return made
 
@@ -77,11 +84,31 @@ def run_page(run: FinishedRun, pictures: Sequence[Picture], missing: Sequence[st
         title=f"{run.experiment} on {run.results.data.name}, seed {run.seed}",
         lead=run_sentence(run),
         run=run,
-        measures=measures(has_valence),
+        measures=with_uar(measures(has_valence)),
+        table=score_table(run),
         notes=[f"round {r.round}, {note}" for r in run.results.rounds for note in r.notes],
-        cautions=[*run_cautions(run), *missing],
+        cautions=[*run_cautions(run), *score_remarks(run.results, TRAIN_VAL), *missing],
         pictures=pictures,
     )  # fmt: skip
+
+
+def score_table(run: FinishedRun) -> list[list[str]]:
+    """Header, then a row for each score that a part has: its name, and its value on every part.
+
+    Beside a test set's the mean and the standard deviation of the folds' networks, each alone.
+    """
+    columns = [(part, run.scores(part), run.results.single.get(part, {})) for part in run.parts]
+    header = ["Score"]
+    for part, _, single in columns:
+        header += [part] + [f"{part}, one network"] * bool(single)
+    rows = [header]
+    for m, name in (WIDER | {f"f1_{c}": f"F1 of {c}" for c in run.classes}).items():
+        cells = [name]
+        for _, scores, single in columns:
+            one = f"{single[m].mean:.4f} ± {single[m].deviation:.4f}" if m in single else "-"
+            cells += [score(scores.get(m))] + [one] * bool(single)
+        rows += [cells] * (set(cells[1:]) != {"-"})
+    return rows
 
 
 def run_sentence(run: FinishedRun) -> str:
@@ -128,6 +155,11 @@ def described(f: Findings) -> str:
 def measures(has_valence: bool) -> tuple[str, ...]:
     """What there is to show; the last one is what the verdicts are about."""
     return MEASURES if has_valence else ("dis",)
+
+
+def with_uar(names: Sequence[str]) -> tuple[str, ...]:
+    """Measures with UAR beside Dis."""
+    return ("dis", "uar", *names[1:])
 
 
 def data_uri(picture: Picture) -> str:

@@ -10,7 +10,7 @@ from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import MIN_CLUSTERS, MIN_SEEDS, NOT_SHOWN
 from mer_lightning.report.systems import DataSet
 
-NAMES = {"dis": "Dis", "dim": "Dim", "com": "Com"}
+NAMES = {"dis": "Dis", "uar": "UAR", "dim": "Dim", "com": "Com"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class FinishedRun:
         return hashlib.sha256("\0".join(repr(part.tolist()) for part in parts).encode()).hexdigest()
 
     def scores(self, part: str) -> dict[str, float | None]:
-        """Dis, Dim and Com on a part, as the run reported them."""
+        """All scores on a part, as the run reported them."""
         return part_scores(self.results, part)
 
     def rows(self, part: str) -> Ints:
@@ -101,7 +101,7 @@ class FinishedRun:
 
 def part_scores(entry: Results | Round, part: str) -> dict[str, float | None]:
     """Measure -> score of the reported round or of another: Train&Val's, or a test set's."""
-    return asdict(entry.validation if part == TRAIN_VAL else entry.test[part])
+    return (entry.validation if part == TRAIN_VAL else entry.test[part]).flat()
 
 
 def find_runs(root: Path) -> list[FinishedRun]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mer_lightning.data.corpus import TRAIN_SPLITS
+from mer_lightning.report.prose import NAMES
 from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import MEASURES, Estimate, over_seeds
 from mer_lightning.report.systems import PUBLISHED_NAMES, DataSet, System
 
-ARROWS = {"dis": "↑", "dim": "↓", "com": "↑"}  # which way is better
+ARROWS = {"dis": "↑", "uar": "↑", "dim": "↓", "com": "↑"}  # which way is better
 COSTS = ("parameters", "parameters_ratio", "macs", "networks", "all_parameters", "all_macs", "seconds")
 
 # Table 1 of the paper, on MER 2023's test set MER-MULTI: Train&Val Com, Dis, Dim, Com.
@@ -45,9 +46,9 @@ class Row:
 def columns(data: DataSet) -> list[tuple[str, str]]:
     """The (part, measure) of the columns: Train&Val Com, then Dis, Dim, Com of each test set.
 
-    Without valence there is Dis alone; without a test set Train&Val has all columns.
+    UAR stands beside Dis. Without valence there are these two alone; without a test set Train&Val has all.
     """
-    measures = MEASURES if data.has_valence else ("dis",)
+    measures = ("dis", "uar", *MEASURES[1:]) if data.has_valence else ("dis", "uar")
     parts = data.parts[1:] or data.parts
     first = [(TRAIN_VAL, data.headline[1])] if len(data.parts) > 1 else []
     return first + [(part, measure) for part in parts for measure in measures]
@@ -149,7 +150,7 @@ def csv_text(sets: Sequence[DataSet]) -> str:
 
 def header(data: DataSet) -> list[str]:
     """Column titles of the table for readers."""
-    scores = [f"{part} {measure.title()} {ARROWS[measure]}" for part, measure in columns(data)]
+    scores = [f"{part} {NAMES[measure]} {ARROWS[measure]}" for part, measure in columns(data)]
     costs = ["One network: parameters (left)", "its MACs", "Fold ensemble: parameters", "its MACs", "Seconds"]
     return ["System", *scores, "Seeds", *costs]
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.recorded import Results
 from mer_lightning.model.decisions import RowDecisions
-from mer_lightning.model.metrics import DIM_WEIGHT, MER_VARIANCE
+from mer_lightning.model.metrics import DIM_WEIGHT, MER_VARIANCE, class_scores
 from mer_lightning.results.sums import Floats, Sums, cluster_sums, scores
 
 DRAWS = 1000
@@ -44,7 +44,9 @@ def smallest_within_error(rounds: Sequence[C]) -> C:
     return min(fine, key=lambda r: (r.parameters, -r.selection))
 
 
-def selection_error(stopping: Sequence[RowDecisions], corpus: Corpus, seed: int = 0) -> float:
+def selection_error(
+    stopping: Sequence[RowDecisions], corpus: Corpus, monitor: str = "score", seed: int = 0
+) -> float:
     """Standard error of a round's selection score, by the bootstrap over clusters within each fold.
 
     A cluster is a group (speaker, video), or an utterance where groups are not known.
@@ -56,7 +58,7 @@ def selection_error(stopping: Sequence[RowDecisions], corpus: Corpus, seed: int 
     with_valence = all(np.isfinite(corpus.valences[part.rows]).any() for part in stopping)
     drawn = [redrawn(part_sums(part, corpus), generator) for part in stopping]
     variance = corpus.valence_variance if with_valence else 1.0
-    by_fold = [selections(scores(*sums), variance, with_valence) for sums in drawn]
+    by_fold = [selections(sums, variance, with_valence, monitor) for sums in drawn]
     return float(np.nanstd(np.mean(by_fold, axis=0), ddof=1))
 
 
@@ -84,10 +86,13 @@ def redrawn(sums: Sums, generator: np.random.Generator) -> Sums:
     return Sums(*(np.tensordot(times, s, axes=1) for s in sums))
 
 
-def selections(found: Floats, variance: float, with_valence: bool) -> NDArray[np.float64]:
-    """(..., 3) Dis, Dim, Com -> what a round is selected by; see ``metrics.selection``."""
-    dis, dim = found[..., 0], found[..., 1]
-    return dis - DIM_WEIGHT * MER_VARIANCE * dim / variance if with_valence else dis
+def selections(sums: Sums, variance: float, with_valence: bool, monitor: str = "score") -> Floats:
+    """(...) what rounds with such totals are selected by; see ``metrics.selection``."""
+    dis, dim, com = np.moveaxis(scores(*sums), -1, 0)
+    score = dis - DIM_WEIGHT * MER_VARIANCE * dim / variance if with_valence else dis
+    by_class = {k: v.numpy() for k, v in class_scores(torch.from_numpy(sums.confusion)).items()}
+    found: Floats = ({"score": score, "dis": dis, "dim": -dim, "com": com} | by_class)[monitor]
+    return found
 
 
 def reason(results: Results) -> str:

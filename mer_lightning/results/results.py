@@ -16,7 +16,7 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.files.atomic import new_folder, write_text
 from mer_lightning.files.checksums import write_checksums
-from mer_lightning.files.recorded import Data, Results, Round, Scores
+from mer_lightning.files.recorded import AllScores, Data, Results, Round, Scores, Spread
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.files.strict_json import as_json
 from mer_lightning.model.checkpoint import Trained, read_network, write_network
@@ -25,6 +25,7 @@ from mer_lightning.model.metrics import selection
 from mer_lightning.results.choice import selection_error, smallest_within_error
 from mer_lightning.results.description import FILE, Description, Member, needed_features
 from mer_lightning.results.prediction import csv_text, predictions_csv
+from mer_lightning.results.scoring import all_scores, spreads, training_means
 from mer_lightning.training.outcome import Record, read_part, read_record, round_decisions
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scikit-learn")
@@ -37,10 +38,11 @@ class RoundSummary:
     number: int
     records: list[Record]
     selection: float  # mean over folds of the stopping part's score: what the round is chosen by
-    validation: Scores  # of the out-of-fold predictions
+    validation: AllScores  # of the out-of-fold predictions
     error: float  # standard error of selection
     by_fold: list[Scores]  # of each fold's held-out part
-    test: dict[str, Scores]
+    test: dict[str, AllScores]
+    single: dict[str, dict[str, Spread]]  # as in Results
 
     @property
     def parameters(self) -> float:
@@ -72,46 +74,61 @@ def summarise_round(
 ) -> RoundSummary:
     """Scores and sizes of a round that every fold has finished."""
     rounds, n = [run.round(fold, number) for fold in range(folds)], len(corpus.utterances)
-    stopping = [read_part(r, "stopping", n) for r in rounds]
+    stopping, tests = ([read_part(r, part, n) for r in rounds] for part in ("stopping", "test"))
     parts = round_decisions(run, number, folds, config.ensemble, n)
-    return summarise(number, [read_record(r) for r in rounds], parts, corpus, stopping)
+    records = [read_record(r) for r in rounds]
+    return summarise(config.trainer.monitor, number, records, parts, corpus, stopping, tests)
 
 
-def selection_score(scores: Sequence[Scores], variance: float) -> float:
-    """Mean over folds of ``Scores.selection``, or of Dis for all if one of them has no valence.
+def selection_score(scores: Sequence[Scores], variance: float, monitor: str = "score") -> float:
+    """Mean over folds of ``metrics.selection``; ``score``: of Dis for all if one of them has no valence.
 
     Args:
         variance: of the valences of Train&Val.
     """
-    if any(s.dim is None for s in scores):
+    if monitor == "score" and any(s.dim is None for s in scores):
         return mean(s.dis for s in scores if s.dis is not None)
-    return mean(selection(s, variance) for s in scores)
+    return mean(selection(s, variance, monitor) for s in scores)
 
 
 def summarise(
+    monitor: str,
     number: int,
     records: list[Record],
     parts: Sequence[RowDecisions],
     corpus: Corpus,
     stopping: Sequence[RowDecisions] | None = None,
+    tests: Sequence[RowDecisions] = (),
 ) -> RoundSummary:
     """Scores of decisions, with the sizes of the networks that made them.
 
     Args:
+        monitor: see ``metrics.selection``.
         parts: as ``round_decisions``.
         stopping: on each fold's stopping part; None: those on its held-out part select the round.
+        tests: each fold's network alone on the test sets.
     """
     *held_out, test = parts
     stopping = held_out if stopping is None else stopping
-    by_fold = [part.scores(corpus) for part in held_out]
+    selecting = [part.scores(corpus) for part in stopping]
+    constants = training_means(held_out, stopping, corpus)
+    own = np.concatenate([np.full(len(p.rows), x) for p, x in zip(held_out, constants, strict=True)])
+    sets = {split: corpus.rows([split]) for split in test_sets(corpus)}
     return RoundSummary(
         number=number,
         records=records,
-        selection=selection_score([part.scores(corpus) for part in stopping], corpus.valence_variance),
-        error=selection_error(stopping, corpus),
-        validation=concatenated(held_out).scores(corpus),
-        by_fold=by_fold,
-        test={split: test.among(corpus.rows([split])).scores(corpus) for split in test_sets(corpus)},
+        selection=selection_score(selecting, corpus.valence_variance, monitor),
+        error=selection_error(stopping, corpus, monitor),
+        validation=all_scores(concatenated(held_out), corpus, own),
+        by_fold=[part.scores(corpus) for part in held_out],
+        test={split: all_scores(test.among(rows), corpus, mean(constants)) for split, rows in sets.items()},
+        single={
+            split: spreads(
+                [all_scores(t.among(rows), corpus, x) for t, x in zip(tests, constants, strict=True)]
+            )
+            for split, rows in sets.items()
+            if len(tests) > 1
+        },
     )
 
 
@@ -210,6 +227,7 @@ def results_of(
         chosen_by=config.pnao.choose,
         validation=best.validation,
         test=best.test,
+        single=best.single,
         versions={"mer-lightning": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES}
         | {f"plugin {name}": plugin_version(name) for name in config.plugins},
@@ -225,9 +243,10 @@ def rounds_csv(summaries: Sequence[RoundSummary], full: float) -> str:
         flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}
-        flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in vars(x).items()}
+        flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in x.flat().items()}
         rows.append(flat)
-    return csv_text(list(rows[0]), [list(row.values()) for row in rows])
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return csv_text(names, [[row.get(name) for name in names] for row in rows])
 
 
 def test_sets(corpus: Corpus) -> list[str]:

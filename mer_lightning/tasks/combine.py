@@ -87,7 +87,7 @@ def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Seque
         for k, (run, r) in enumerate(rounds)
         for f in range(folds)
     }
-    summary = summarise(0, records, parts, corpus)
+    summary = summarise(config.trainer.monitor, 0, records, parts, corpus)
     before = sum(float(run.read_results().rounds[0].parameters) for run in runs)
     write_files(config, directory, corpus, [summary], parts, networks, before)
 

@@ -28,11 +28,11 @@ def epoch_row(fold: int, number: int, values: Mapping[str, float | None]) -> Row
 
 def round_row(entry: Round) -> Row:
     """A round of ``results.json``: sizes, scores out of fold, by fold, and of each test set."""
-    values = known("round", {name: getattr(entry, name) for name in SIZES} | vars(entry.validation))
+    values = known("round", {name: getattr(entry, name) for name in SIZES} | entry.validation.flat())
     for fold, scores in enumerate(entry.by_fold):
-        values |= known(f"round/fold_{fold}", vars(scores))
+        values |= known(f"round/fold_{fold}", scores.flat())
     for split, scores in entry.test.items():
-        values |= known(f"round/test_{split}", vars(scores))
+        values |= known(f"round/test_{split}", scores.flat())
     return Row(ROUND, entry.round, values)
 
 

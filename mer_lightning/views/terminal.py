@@ -20,9 +20,11 @@ from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.atomic import write_bytes, write_text
 from mer_lightning.files.recorded import Results, Scores
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.prose import NAMES
 from mer_lightning.report.runs import TRAIN_VAL, part_scores
 from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
 from mer_lightning.results.choice import reason, saving
+from mer_lightning.results.remarks import score_remarks
 from mer_lightning.results.results import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
@@ -127,8 +129,20 @@ def show_results(run: RunDirectory) -> None:
         f"* {chosen_text(results)}. Without a name: Train&Val, out of fold",
         markup=False,
     )
+    for line in [*single_lines(results), *(f"note: {x}" for x in score_remarks(results, TRAIN_VAL))]:
+        console.print(line, markup=False)
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
         console.print(f"{what:12s}{path}", markup=False)
+
+
+def single_lines(results: Results) -> list[str]:
+    """What one network alone scores on each test set: mean and standard deviation over the folds."""
+    return [
+        f"{split}, one network alone: "
+        + ", ".join(f"{name} {s[m].mean:.4f} ± {s[m].deviation:.4f}" for m, name in NAMES.items() if m in s)
+        for split, s in results.single.items()
+        if s
+    ]
 
 
 def show_sweep(folder: Path) -> None:
@@ -154,8 +168,8 @@ def print_whole(table: Table) -> None:
 def results_table(results: Results, title: str) -> Table:
     """One row per round; scores that no set has labels for are left out."""
     parts = [TRAIN_VAL, *results.test]
-    columns = [(part, m) for part in parts for m, v in part_scores(results, part).items() if v is not None]
-    names = [m.capitalize() if part == TRAIN_VAL else f"{part} {m.capitalize()}" for part, m in columns]
+    columns = [(part, m) for part in parts for m in NAMES if part_scores(results, part)[m] is not None]
+    names = [NAMES[m] if part == TRAIN_VAL else f"{part} {NAMES[m]}" for part, m in columns]
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
     for header in ("round", "parameters", "left", *names):
         table.add_column(header, justify="right", no_wrap=True)

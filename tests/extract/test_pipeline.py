@@ -15,9 +15,10 @@ from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract import pipeline as module
 from mer_lightning.extract.clips import Clip, all_clips, find_clips, in_shard
+from mer_lightning.extract.decoder import Decoded
 from mer_lightning.extract.encoder import Features, Source
 from mer_lightning.extract.parts import Part, Parts, Record
-from mer_lightning.extract.pipeline import Decoded, Pipeline, gather, judged, pipeline_for
+from mer_lightning.extract.pipeline import Pipeline, gather, judged, pipeline_for
 from tests.conftest import composed
 
 
@@ -182,7 +183,7 @@ def test_a_clip_that_upsets_a_library_fails_alone(tmp_path: Path, monkeypatch: p
     def upset(path: Path) -> None:
         raise AttributeError("'NoneType' object has no attribute 'samples'")
 
-    monkeypatch.setattr(module, "read_speech", upset)
+    monkeypatch.setattr("mer_lightning.extract.decoder.read_speech", upset)
     ((part,),) = Pipeline([Loudness()], settings()).run(all_clips(wavs(tmp_path, 1)))
     assert part.failure.startswith("cannot be read: 'NoneType'")
 

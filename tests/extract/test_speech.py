@@ -134,6 +134,8 @@ def test_whisper_is_the_mean_over_the_frames_with_sound(tmp_path: Path) -> None:
     clips = speech(0.3, 1.0, 2.26)  # a window is a second; the last clip has three
     for layers in ([0, 3], [1, DEPTH]):
         found = encoder(folder, layers).encode(clips)
+        halves = encoder(folder, layers, torch.bfloat16).encode(clips)
+        assert np.corrcoef(found[2][f"hubert_{layers[1]}"], halves[2][f"hubert_{layers[1]}"])[0, 1] > 0.99
         for clip, features in zip(clips, found, strict=True):
             frames: dict[int, list[torch.Tensor]] = {k: [] for k in layers}
             for start in range(0, len(clip), RATE):

@@ -13,8 +13,8 @@ from mer_lightning.data.corpus import Utterance
 from mer_lightning.errors import UserError
 from mer_lightning.extract.asr import Transcriber
 from mer_lightning.extract.clips import Clip
+from mer_lightning.extract.decoder import Decoder
 from mer_lightning.extract.encoder import Encoder
-from mer_lightning.extract.pipeline import Decoder
 from mer_lightning.extract.text import make
 from mer_lightning.extract.transcripts import read_transcripts, with_transcripts
 from tests.extract.models import save_whisper, speech
@@ -64,6 +64,15 @@ def test_features_are_those_of_transformers_whatever_the_companions(
             )
             np.testing.assert_allclose(other[name], features[name], atol=1e-4)
     assert not np.allclose(*(next(iter(features.values())) for features in found[:2]), atol=0.1)
+
+
+def test_half_precision_gives_float32_close_by(folders: dict[str, Path]) -> None:
+    exact = encoder(folders["Bert"], (1,)).encode(TEXTS)
+    settings = TextConfig(model=str(folders["Bert"]), layers=[1])
+    halves = make("text", settings, torch.device("cpu"), torch.bfloat16).encode(TEXTS)
+    for one, other in zip(exact, halves, strict=True):
+        assert other["text_1"].dtype == np.float32
+        assert np.corrcoef(one["text_1"], other["text_1"])[0, 1] > 0.99
 
 
 def test_provenance_is_of_the_numbers_alone(folders: dict[str, Path]) -> None:

@@ -57,7 +57,9 @@ def save(folder: Path, family: str = "ResNet") -> Path:
         if values.dim() > 1 and family != "ResNet":
             torch.nn.init.normal_(values, std=0.2)
     for name, values in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
+        if name.endswith("running_mean"):
+            values.uniform_(-0.5, 0.2)
+        if name.endswith("running_var"):
             values.uniform_(0.1, 1)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -170,7 +172,7 @@ def test_half_precision_gives_nearly_the_same_in_32_bits(model: Path) -> None:
     clips = faces(2)
     (full,), (half,) = encoder(model).encode(clips), encoder(model, dtype=torch.bfloat16).encode(clips)
     assert half["look"].dtype == np.float32
-    np.testing.assert_allclose(half["look"], full["look"], atol=0.02 * full["look"].max())
+    assert np.corrcoef(half["look"], full["look"])[0, 1] > 0.995
 
 
 def test_provenance_names_the_model_and_not_the_batch(model: Path, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
 def test_without_guards_emptied_encoders_are_named_and_the_run_goes_on(
     small: Small, folder: Path, tmp_path: Path
 ) -> None:
-    config = small("+experiment=pnao", "pnao.guard=none", "pnao.rate=0.97", "pnao.rounds=3")
+    config = small("+experiment=pnao_paper", "pnao.rate=0.97", "pnao.rounds=3")
     run = trained(config, tmp_path / "run")
     results = run.read_results()
     notes = [note for r in results.rounds for note in r.notes]

@@ -133,6 +133,12 @@ def test_from_clips_to_a_prediction_of_a_new_one(store: Path, models: Models, tm
     for key in (k for k in row if k.startswith(("posterior_", "weight_"))):
         assert float(row[key]) == pytest.approx(float(known[key]), abs=1e-4)
 
+    noisy = ("extract.corrupt.noise=white", "extract.corrupt.snr=[0]")
+    predict.run(composed(*settings, *models.overrides, *noisy), run)
+    with (tmp_path / "p.csv").open() as file:
+        (heard,) = csv.DictReader(file)
+    assert any(heard[k] != row[k] for k in row if k.startswith("posterior_"))
+
     other = save(tmp_path / "other", "wav2vec2-large")
     mismatch = r"the model needs hubert_1 with model .hubert., weights .*this extraction has model .other."
     with pytest.raises(UserError, match=mismatch):

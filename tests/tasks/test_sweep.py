@@ -15,7 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from mer_lightning.errors import UserError
-from mer_lightning.files.recorded import Data, Results, Round, Scores
+from mer_lightning.files.recorded import Data, Results, Round
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.sweep import Swept
 from mer_lightning.report.sweep import (
@@ -32,6 +32,7 @@ from mer_lightning.report.sweep import (
 from mer_lightning.tasks import sweep
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.processes import started
+from tests.scores import made_scores
 
 GRID = ("+experiment=pnao", "pnao.rate=0.1,1.5,0.6", "pnao.rounds=1", "trainer.epochs=2")
 
@@ -241,14 +242,14 @@ def test_the_objectives_are_the_score_and_the_size(
 
 
 def made(name: str, rate: float, seed: int, com: float, **more: Any) -> Setting:
-    scores = Scores(dis=com + 0.1, dim=0.4, com=com)
+    scores = made_scores(com + 0.1, 0.4, com)
     left = round(1000 * (1 - rate))
     entry = Round(0, left, 1 - rate, 1, 1, 1.0, [1], com, 0.0, scores, [scores], {"t": scores}, 0.0, [])
     results = Results(
         experiment="pnao", seed=seed, folds=1, protocol="paper", transductive=False,
         data=Data("made", True, ["a"], {"x": 1}, {}, {"train": 1, "t": 1}),
         rounds=[entry], best_round=0, chosen_by="best", validation=scores, test={"t": scores},
-        versions={}, seconds=1.0,
+        single={}, versions={}, seconds=1.0,
     )  # fmt: skip
     return Setting(name, {"pnao.rate": rate, **more, "seed": seed}, results)
 

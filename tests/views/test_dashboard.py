@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from mer_lightning.files.recorded import Data, Results, Round, Scores
+from mer_lightning.files.recorded import Data, Results, Round
 from mer_lightning.tasks.dashboard import workspace
 from mer_lightning.training.outcome import Record
 from mer_lightning.views.scalars import best_values, epoch_row, round_row
+from tests.scores import made_scores
 
 pytest.importorskip("wandb_workspaces")
-SCORES = Scores(dis=0.5, dim=1.0, com=0.25)
+SCORES = made_scores()
 ENTRY = Round(0, 1, 1.0, 1, 1, 1.0, [1], 0.5, 0.0, SCORES, [SCORES], {"test": SCORES}, 0.0, [])
 NUMBERS = dict.fromkeys(("fold", "round", "parameters", "prunable", "nodes", "macs", "epochs"), 1)
 RECORD = Record(
@@ -23,13 +24,13 @@ RECORD = Record(
     seconds=1.0,
     deltas=[],
     notes=[],
-    history=[{"loss": 1.0, "val_loss": 1.0, "lr": 0.1, **vars(SCORES)}],
+    history=[{"loss": 1.0, "val_loss": 1.0, "lr": 0.1, "dis": 0.5, "dim": 1.0, "com": 0.25}],
 )
 RESULTS = Results(
     experiment="pnao", seed=0, folds=1, protocol="paper", transductive=False,
     data=Data("data", True, ["angry", "sad"], {"a": 1}, {}, {"train": 1, "test": 1}),
     rounds=[ENTRY], best_round=0, chosen_by="best", validation=SCORES, test={"test": SCORES},
-    versions={}, seconds=1.0,
+    single={}, versions={}, seconds=1.0,
 )  # fmt: skip
 
 
