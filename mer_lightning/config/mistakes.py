@@ -6,7 +6,6 @@ from difflib import SequenceMatcher
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from mer_lightning.config.aside import OUR_LOGGERS
 from mer_lightning.config.checks import did_you_mean
 from mer_lightning.config.identity import marks
 from mer_lightning.errors import MAKE_SPACE, UserError, disk_full, one_line
@@ -59,10 +58,10 @@ def unknown_key(key: str) -> str:
     """What to tell of a key that there is not."""
     if key.startswith("logger."):
         name = key.split(".")[1]
-        choose = (
-            f"choose it first, logger={name}" if name in OUR_LOGGERS else f"+logger.{name}._target_=CLASS"
+        return (
+            f"{key}: no logger {name} is chosen; logger={name} chooses one of ours, "
+            f"+logger.{name}._target_=CLASS any of Lightning's"
         )
-        return f"{key}: no logger {name} is chosen; {choose}"
     near, part = nearest(key), "hydra" if key.startswith("hydra.") else "job"
     hint = f"; did you mean {near}?" if near else ""
     return f"unknown configuration key {key}{hint} (--cfg {part} shows all)"

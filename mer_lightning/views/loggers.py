@@ -32,8 +32,8 @@ class LoggerSink:
         memory.there = str(self.logger.version)
 
     def log(self, number: int, row: Row) -> None:
-        """The values and where on their axis they are; the step is the row's number."""
-        self.logger.log_metrics({row.axis: float(row.at), **row.values}, step=number)
+        """The values, at their epoch or round: a row that comes again after a kill falls on itself."""
+        self.logger.log_metrics({row.axis: float(row.at), **row.values}, step=row.at)
 
     def flush(self) -> None:
         """Write them."""
@@ -41,7 +41,7 @@ class LoggerSink:
 
     def results(self, run: FinishedRun, number: int) -> None:
         """The best scores."""
-        self.logger.log_metrics(best_values(run.results), step=number)
+        self.logger.log_metrics(best_values(run.results), step=run.results.best_round)
 
     def close(self, failed: bool) -> None:
         """End the run there."""

@@ -146,11 +146,9 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path)
 
 
-def test_a_key_that_a_system_does_not_use_is_a_note(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_key_that_a_system_does_not_use_is_a_note(place: Path, tmp_path: Path) -> None:
     arguments = ("+experiment=enf,transformer", "pnao.rounds=1", "network.heads=2", "trainer.epochs=1")
-    done = swept(place, *arguments, "hydra.sweep.dir=grid", cwd=tmp_path)
+    done = swept(place / "data", *arguments, "hydra.sweep.dir=grid", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "note: pnao.rounds=1 is left out, transformer never prunes" in done.stdout
     rounds = {
