@@ -39,7 +39,7 @@ def test_help_and_cfg_are_quick_and_import_nothing_heavy(tmp_path: Path) -> None
     done = cli("--cfg", "job", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     seconds = time.perf_counter() - began
     assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["pnao"]["rate"] == 0.01
+    assert yaml.safe_load(done.stdout)["pnao"]["rate"] == 0.007
     for package in ("numpy", "torch", "lightning", "pydantic"):
         assert f" {package}\n" not in done.stderr
     assert seconds < 5  # 0.4 s on an idle core; the machine that runs the tests is not idle

@@ -34,6 +34,7 @@ class DataConfig:
     clip: float | None = (
         5.0  # deviations from the mean where standardised features are cut off; null: nowhere
     )
+    balanced: bool = False  # training batches are drawn with replacement, every emotion equally often
     size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
@@ -114,6 +115,7 @@ class LossConfig:
     auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
     sparse: str = "subgradient"  # where the sparse term acts | proximal: shrinks the weights after each step
+    class_weights: str = "none"  # of the emotions in L_e | balanced: the rarer in training the heavier
     delta_rate: float = 1.0  # learning rate of d1 and d2, as a multiple of the network's
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ class LossConfig:
         between("loss.auxiliary", self.auxiliary, 0, BIG)
         between("loss.alpha", self.alpha, 0, BIG)
         one_of("loss.sparse", self.sparse, ("subgradient", "proximal"))
+        one_of("loss.class_weights", self.class_weights, ("none", "balanced"))
         between("loss.delta_rate", self.delta_rate, 0, BIG)
 
 

@@ -39,7 +39,7 @@ class Config:
     task: str = field(metadata=ASIDE)  # a name in TASKS
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int
-    protocol: str  # paper | nested
+    protocol: str  # paper | nested | fixed
     ensemble: str  # posterior | logit: what is averaged over the folds' networks
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips
     output: str | None = field(metadata=ASIDE)  # import, extract: the store | predict, export: the file
@@ -75,7 +75,12 @@ class Config:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
-        one_of("protocol", self.protocol, ("paper", "nested"))
+        one_of("protocol", self.protocol, ("paper", "nested", "fixed"))
+        if self.protocol == "fixed" and self.combine.weights == "fitted":
+            raise UserError(
+                "combine.weights=fitted needs predictions out of fold, and protocol=fixed has none: take "
+                "combine.weights=mean, or protocol=paper or nested"
+            )
         one_of("ensemble", self.ensemble, ("posterior", "logit"))
         between("seed", self.seed, 0, 2**32 - 1)
         if self.data.levels:  # a store's own are known when it is read

@@ -14,6 +14,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Fingerprint
 
 TRAIN_SPLITS = ("train", "val")
+VALIDATION = ("dev", "valid", "validation", "development")  # other names of val
 NO_EMOTION = -1
 NO_FOLD = -1
 WHOLE = 100_000  # rows of a feature set up to which all are hashed
@@ -42,6 +43,7 @@ class Corpus:
     classes: the emotions, in the order of the network's outputs.
     synthetic: true where the data are made up, so that every figure can say so.
     extractors: name -> how the features were made, JSON values alone; {} or absent where it is not known.
+    notes: what was not taken as it is written, a sentence each.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Corpus:
     classes: tuple[str, ...]
     synthetic: bool = False
     extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def emotions(self) -> NDArray[np.int64]:
@@ -132,7 +135,7 @@ def choose_tests(
     """The utterances that ``data.tests`` leaves, and their rows (n,) among those given.
 
     None: all of them, every split but train and val being a test set; ``[]``: all of them, in train;
-    otherwise Train&Val and the named test sets alone.
+    otherwise Train&Val, validation sets of another name, and the named test sets alone.
 
     Raises UserError if there is no utterance, or a named test set has none.
     """
@@ -146,9 +149,14 @@ def choose_tests(
             )
     if tests is not None and not tests:
         utterances = tuple(u._replace(split="train") for u in utterances)
-    wanted = {*TRAIN_SPLITS, *(there if tests is None else tests)}
+    wanted = {*filter(names_validation, there), *TRAIN_SPLITS, *(there if tests is None else tests)}
     rows = [i for i, u in enumerate(utterances) if u.split in wanted]
     return tuple(utterances[i] for i in rows), np.array(rows, dtype=np.int64)
+
+
+def names_validation(split: str) -> bool:
+    """Whether a split is the validation set by another name than val."""
+    return split != "val" and split.casefold() in ("val", *VALIDATION)
 
 
 def check_features(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.memmap import gather
 from mer_lightning.data.shuffling import shuffled_loads
@@ -77,8 +77,9 @@ class BatchLoader:
 
     Every rank takes its own share of each batch, so that ``ranks`` processes together see the batches
     that one process would. With a ``seed`` the rows are shuffled, anew in each epoch; without, every
-    row comes exactly once, in order. Of memory-mapped sets, a load of many batches is read at once when
-    shuffling (see ``blocks``), else a batch.
+    row comes exactly once, in order. With a seed and ``weights`` (n,) as many rows are drawn by them, with
+    replacement. Of memory-mapped sets, a load of many batches is read at once when shuffling (see
+    ``blocks``), else a batch.
     """
 
     def __init__(
@@ -89,11 +90,13 @@ class BatchLoader:
         seed: int | None = None,
         rank: int = 0,
         ranks: int = 1,
+        weights: Tensor | None = None,
     ) -> None:
         self.table = table
         self.rows = torch.from_numpy(rows).to(table.device)
         self.batch_size = batch_size
         self.rank, self.ranks = rank, ranks
+        self.weights = weights
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -104,9 +107,16 @@ class BatchLoader:
         if self.generator is None:
             loads: Sequence[Tensor] = torch.split(self.rows, size)
         else:
-            loads = shuffled_loads(self.rows, size, self.table.row_bytes, self.generator)
+            loads = shuffled_loads(self._drawn(), size, self.table.row_bytes, self.generator)
         for load in loads:
             yield from self.table.batches([b[self.rank :: self.ranks] for b in torch.split(load, size)])
+
+    def _drawn(self) -> Tensor:
+        """The rows of an epoch."""
+        if self.weights is None:
+            return self.rows
+        drawn = torch.multinomial(self.weights, len(self.rows), replacement=True, generator=self.generator)
+        return self.rows[drawn.to(self.rows.device)]
 
 
 class FoldData(L.LightningDataModule):
@@ -115,6 +125,7 @@ class FoldData(L.LightningDataModule):
     Args:
         folds: (n,) fold of each utterance of Train&Val, in the corpus's order.
         clip: deviations from the mean at which features are clipped; None: they are not.
+        balanced: every emotion comes equally often in an epoch; utterances without one as often as they are.
     """
 
     def __init__(
@@ -126,17 +137,20 @@ class FoldData(L.LightningDataModule):
         batch_size: int,
         seed: int = 0,
         clip: float | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self.corpus = corpus
         self.batch_size = batch_size
-        self.seed = seed
+        self.seed, self.balanced = seed, balanced
         labelled = corpus.rows(TRAIN_SPLITS)
         parts = fold_parts(folds, fold, protocol)
         self.train_rows = labelled[parts.train]
         self.stopping_rows = labelled[parts.stopping]
         self.held_out_rows = labelled[parts.held_out]
-        self.test_rows = np.setdiff1d(np.arange(len(corpus.utterances)), labelled)
+        everyone = np.arange(len(corpus.utterances))
+        self.test_rows = np.setdiff1d(everyone, labelled)
+        self.never_held_out = np.setdiff1d(everyone, labelled[folds != NO_FOLD])  # test sets; fixed: train
         self.standardisation = fit_standardisation(corpus.features, self.train_rows, clip)
         valence = corpus.valences
         self.valence_scale = fit_valence_scale(valence[self.train_rows])
@@ -148,6 +162,12 @@ class FoldData(L.LightningDataModule):
         """Test set -> its rows; where there is none, the fold that is held out."""
         splits = sorted({self.corpus.utterances[row].split for row in self.test_rows})
         return {name: self.corpus.rows([name]) for name in splits} or {"held_out": self.held_out_rows}
+
+    @property
+    def class_weights(self) -> Tensor:
+        """(C,) how much rarer each emotion of the training part is than the most frequent; 0: not there."""
+        counts = np.bincount(self.emotion[self.train_rows] + 1, minlength=len(self.corpus.classes) + 1)[1:]
+        return torch.from_numpy(np.where(counts > 0, counts.max() / np.maximum(counts, 1), 0.0)).float()
 
     def learn_from(self, rows: NDArray[np.int64], emotion: NDArray[np.int64]) -> None:
         """Add utterances to the training part, with labels (n,) that are guesses; no valence."""
@@ -162,15 +182,30 @@ class FoldData(L.LightningDataModule):
             self._table = FeatureTable(self.corpus, *labels, self.standardisation, device)
         return self._table
 
-    def _loader(self, rows: NDArray[np.int64], batch_size: int, seed: int | None = None) -> BatchLoader:
+    def _loader(
+        self,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        seed: int | None = None,
+        weights: Tensor | None = None,
+    ) -> BatchLoader:
         trainer = self.trainer
         assert trainer is not None, "loaders are made by a Trainer's fit"  # noqa: S101
         table = self.table(trainer.strategy.root_device)
-        return BatchLoader(table, rows, batch_size, seed, trainer.global_rank, trainer.world_size)
+        return BatchLoader(table, rows, batch_size, seed, trainer.global_rank, trainer.world_size, weights)
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of the training part."""
-        return self._loader(self.train_rows, self.batch_size, self.seed)
+        weights = self._sampling_weights() if self.balanced else None
+        return self._loader(self.train_rows, self.batch_size, self.seed, weights)
+
+    def _sampling_weights(self) -> Tensor:
+        """(n,) of the training part: all emotions alike, unknown ones as often as they are."""
+        emotion = torch.from_numpy(self.emotion[self.train_rows])
+        weights = torch.where(emotion >= 0, self.class_weights[emotion.clamp_min(0)], 0.0)
+        known = emotion >= 0
+        weights *= known.sum() / weights.sum()
+        return torch.where(known, weights, 1.0)
 
     def val_dataloader(self) -> BatchLoader:
         """The part that stops training, whole."""

@@ -18,13 +18,15 @@ class FeatureDataModule(FoldData):
         levels: acoustic feature sets, one fusion branch each. shared: the sets that every branch sees.
         reader: ``folder``, ``store``, ``mertools``, ``synthetic``, or one of a plugin.
         folds: their number, or "column": as the labels say. fold: which one is held out, from 0.
-        protocol: ``paper``: the held-out fold stops training; ``nested``: another one does.
+        protocol: ``paper``: the held-out fold stops training; ``nested``: another one does;
+            ``fixed``: train, validation and test as the labels' splits say, ``fold`` being 0.
         labels: the label file; None: the reader's usual one.
         classes: the emotions in order; none: those found, sorted.
         tests: names of the test sets; None: every split but train and val.
         test_fold: the labels' fold that is the test set; None: ``tests``.
         group: the column of the labels whose values never straddle two folds; "": none.
         clip: deviations from the mean at which standardised features are cut off; None: nowhere.
+        balanced: every emotion comes equally often in an epoch of training.
         settings: of the reader itself.
 
     ``corpus`` has the utterances, ``standardisation`` the statistics of the training part. Batches are
@@ -48,6 +50,7 @@ class FeatureDataModule(FoldData):
         test_fold: int | None = None,
         group: str = "speaker",
         clip: float | None = 5.0,
+        balanced: bool = False,
         **settings: Any,
     ) -> None:
         config = group_type("data")(
@@ -62,9 +65,10 @@ class FeatureDataModule(FoldData):
             folds=folds,
             group=group,
             clip=clip,
+            balanced=balanced,
             **settings,
         )
         corpus = read_corpus(config)
-        drawn = draw_folds(corpus, folds, seed)
+        drawn = draw_folds(corpus, folds, seed, protocol)
         check_folds(corpus, drawn, protocol)
-        super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip)
+        super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip, balanced)

@@ -1,4 +1,4 @@
-"""Folds over Train&Val: by speaker where speakers are known, emotions balanced."""
+"""Folds over Train&Val: by speaker where speakers are known, emotions balanced; or one, the split val."""
 
 import csv
 import io
@@ -16,14 +16,17 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 
 
-def draw_folds(corpus: Corpus, folds: int | str, seed: int) -> NDArray[np.int64]:
+def draw_folds(corpus: Corpus, folds: int | str, seed: int, protocol: str = "paper") -> NDArray[np.int64]:
     """(n,) the fold, 0 to F-1, of every utterance of Train&Val, in the order of ``corpus.rows``.
 
     folds: how many, or ``"column"`` for those of the labels. An utterance whose group is unknown is a
     group of its own; unknown emotions are balanced like another class.
+    protocol: ``fixed``: one fold, the split val; -1: those of train, which is never held out.
     Raises UserError if there is too little to fill every fold.
     """
     utterances = _trainval(corpus)
+    if protocol == "fixed":
+        return _fixed(utterances)
     if isinstance(folds, str):
         return _column(utterances)
     parts = _split(utterances, folds, seed)
@@ -43,22 +46,25 @@ class Parts(NamedTuple):
 def fold_parts(folds: NDArray[np.int64], fold: int, protocol: str) -> Parts:
     """Who does what when ``fold`` is held out.
 
-    ``paper``: the held-out fold also stops training. ``nested``: the next fold, cyclically, does.
+    ``paper``, ``fixed``: the held-out fold also stops training. ``nested``: the next fold, cyclically, does.
     """
     held_out = folds == fold
     stopping = folds == (fold + 1) % (int(folds.max()) + 1) if protocol == "nested" else held_out
     return Parts(~held_out & ~stopping, stopping, held_out)
 
 
-def check_folds(corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper") -> list[str]:
+def check_folds(
+    corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper", monitor: str = "score"
+) -> list[str]:
     """Warnings, a line each, for the emotions that the training part of a fold lacks.
 
-    Raises UserError if a training part has fewer than two emotions, or a stopping part has none.
+    Raises UserError if a training part has fewer than two emotions, a stopping part has none, or no valence
+    where ``monitor``, what stops training, needs it.
     """
     if protocol == "nested" and folds.max() < 2:
         raise UserError("protocol=nested needs three folds or more: one to stop training, one to score")
-    emotions = corpus.emotions[corpus.rows(TRAIN_SPLITS)]
-    lines = []
+    rows, lines = corpus.rows(TRAIN_SPLITS), []
+    emotions, valences = corpus.emotions[rows], corpus.valences[rows]
     for fold in range(int(folds.max()) + 1):
         parts = fold_parts(folds, fold, protocol)
         if not (emotions[parts.stopping] >= 0).any():
@@ -66,20 +72,30 @@ def check_folds(corpus: Corpus, folds: NDArray[np.int64], protocol: str = "paper
                 f"fold {fold}: no emotion is known in the part that stops its training; label some "
                 "utterances there, or change data.folds"
             )
+        if monitor in ("dim", "com") and not np.isfinite(valences[parts.stopping]).any():
+            raise UserError(
+                f"trainer.monitor={monitor}: fold {fold} has no known valence in the part that stops its "
+                "training; monitor a score of emotions, or score, which does without"
+            )
         there = {corpus.classes[e] for e in set(emotions[parts.train].tolist()) if e >= 0}
         if len(there) < 2:
             raise UserError(
-                f"fold {fold}: its training part, all other folds, has {len(there)} emotions and needs two; "
-                "label more utterances, or change data.folds"
+                f"fold {fold}: its training part has {len(there)} emotions and needs two; label more "
+                "utterances, or change data.folds"
             )
         if lacking := [name for name in corpus.classes if name not in there]:
             lines.append(f"fold {fold}: no {', '.join(lacking)} in its training part")
     return lines
 
 
-def check_groups(corpus: Corpus, config: DataConfig) -> list[str]:
+def check_groups(corpus: Corpus, config: DataConfig, protocol: str = "paper") -> list[str]:
     """A warning where folds are drawn and nobody says which utterances must stay together."""
-    if isinstance(config.folds, str) or not config.group or any(u.group for u in corpus.utterances):
+    if (
+        protocol == "fixed"
+        or isinstance(config.folds, str)
+        or not config.group
+        or any(u.group for u in corpus.utterances)
+    ):
         return []
     return [
         "no speakers are known, so clips of one speaker may be in several folds, which flatters Train&Val; "
@@ -92,7 +108,8 @@ def write_folds(path: Path, corpus: Corpus, folds: NDArray[np.int64]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("utterance_id", "fold"))
-    writer.writerows(zip((u.id for u in _trainval(corpus)), folds.tolist(), strict=True))
+    cells = ["" if fold == NO_FOLD else fold for fold in folds.tolist()]
+    writer.writerows(zip((u.id for u in _trainval(corpus)), cells, strict=True))
     write_text(path, text.getvalue())
 
 
@@ -110,16 +127,32 @@ def read_folds(path: Path, corpus: Corpus) -> NDArray[np.int64]:
         raise UserError(
             f"{path}: folds of other data, utterance {differing[0]!r} is not in both; start a new run"
         )
-    if empty := [i for i, fold in there.items() if fold == NO_FOLD]:
-        raise UserError(f"{path}: utterance {empty[0]!r} has no fold; restore the file, or start a new run")
-    numbers = set(there.values())
-    if min(numbers) != 0 or max(numbers) + 1 != len(numbers):
+    train = {u.id for u in _trainval(corpus) if u.split == "train"}
+    empty = {i for i, fold in there.items() if fold == NO_FOLD}
+    if empty and empty != train:  # which protocol=fixed never holds out
+        raise UserError(
+            f"{path}: utterance {sorted(empty)[0]!r} has no fold; restore the file, or start a new run"
+        )
+    numbers = set(there.values()) - {NO_FOLD}
+    if not numbers or min(numbers) != 0 or max(numbers) + 1 != len(numbers):
         raise UserError(f"{path}: the folds must be numbered 0, 1, ... without gaps")
     return np.array([there[i] for i in ids], dtype=np.int64)
 
 
 def _trainval(corpus: Corpus) -> list[Utterance]:
     return [corpus.utterances[i] for i in corpus.rows(TRAIN_SPLITS)]
+
+
+def _fixed(utterances: list[Utterance]) -> NDArray[np.int64]:
+    """Fold 0 for the split val, none for train."""
+    folds = np.array([0 if u.split == "val" else NO_FOLD for u in utterances], dtype=np.int64)
+    for name, there in (("train", folds == NO_FOLD), ("val", folds == 0)):
+        if not there.any():
+            raise UserError(
+                f"protocol=fixed trains on the split train and stops on val, and no utterance is in {name}; "
+                "mend the labels' split column, or take protocol=paper or nested, which draw folds"
+            )
+    return folds
 
 
 def _column(utterances: list[Utterance]) -> NDArray[np.int64]:

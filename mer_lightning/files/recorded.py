@@ -67,7 +67,7 @@ class Round:
     selection_error: float  # its standard error, by the bootstrap over speakers
     validation: AllScores  # of the out-of-fold predictions
     by_fold: list[Scores]
-    test: dict[str, AllScores]
+    test: dict[str, AllScores]  # protocol=fixed: of the chosen round alone
     compact_error: float
     notes: list[str]
 
@@ -92,7 +92,7 @@ class Results:
     experiment: str
     seed: int
     folds: int
-    protocol: str
+    protocol: str  # paper | nested | fixed
     transductive: bool  # whether the test sets' features were learnt from
     data: Data
     rounds: list[Round]
@@ -109,7 +109,7 @@ class Results:
             raise ValueError("rounds are not numbered 0, 1, ...")
         if self.best_round not in range(len(self.rounds)):
             raise ValueError("best_round is none of its rounds")
-        if any(r.test.keys() != self.test.keys() for r in self.rounds):
+        if any(r.test and r.test.keys() != self.test.keys() for r in self.rounds):
             raise ValueError("its rounds have other test sets than it has")
 
     @property

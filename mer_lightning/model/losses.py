@@ -14,18 +14,28 @@ from mer_lightning.model.base import Decision
 
 
 def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
-    """Mean of ``losses`` over the entries where ``known``; 0 where none is. Same shapes -> scalar."""
-    return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
+    """Mean of ``losses`` over the entries where ``known``; 0 where none is. Same shapes -> scalar.
+
+    known: bool, or weights, which are 0 where an entry is not known and else at least 1.
+    """
+    return torch.where(known > 0, known * losses, 0.0).sum() / known.sum().clamp_min(1)
 
 
-def emotion_loss(log_posterior: Tensor, emotion: Tensor) -> Tensor:
+def emotion_weights(emotion: Tensor, class_weights: Tensor | None) -> Tensor:
+    """(B,) classes, -1 where unknown -> (B,) how much each counts: its class's weight (C,), 0 if unknown."""
+    known = emotion >= 0
+    return known if class_weights is None else known * class_weights[emotion.clamp_min(0)]
+
+
+def emotion_loss(log_posterior: Tensor, emotion: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Cross-entropy over the utterances whose emotion is known.
 
     Args:
         log_posterior: (B, C), or (B, M, C) for the mean over M branches.
         emotion: (B,) class indices, -1 where unknown.
+        class_weights: (C,), at least 1 each; None: all emotions count alike.
     """
-    known = emotion >= 0
+    known = emotion_weights(emotion, class_weights)
     index = emotion.clamp_min(0).view(-1, *[1] * (log_posterior.ndim - 1))
     nll = -log_posterior.gather(-1, index.expand(*log_posterior.shape[:-1], 1)).squeeze(-1)
     return masked_mean(nll if nll.ndim == 1 else nll.mean(dim=1), known)
@@ -45,7 +55,11 @@ def valence_loss(predicted: Tensor, valence: Tensor) -> Tensor:
 
 
 def task_losses(
-    decision: Decision, batch: Batch, supervision: str, auxiliary: float
+    decision: Decision,
+    batch: Batch,
+    supervision: str,
+    auxiliary: float,
+    class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """L_e and L_v of a batch, scalars.
 
@@ -54,15 +68,16 @@ def task_losses(
     them from the fused decision's losses, which add gradients to these weights and nothing to the value.
     """
     branch = {"branch": 1.0, "fused": 0.0, "both": auxiliary}[supervision]
+    target = batch.emotion, class_weights
     emotion = valence = decision.log_posterior.new_zeros(())
     if branch:
-        emotion = branch * emotion_loss(decision.branch_log_posteriors, batch.emotion)
+        emotion = branch * emotion_loss(decision.branch_log_posteriors, *target)
         valence = branch * valence_loss(decision.branch_valences, batch.valence)
     if supervision != "branch":
-        emotion = emotion + emotion_loss(decision.log_posterior, batch.emotion)
+        emotion = emotion + emotion_loss(decision.log_posterior, *target)
         valence = valence + valence_loss(decision.valence, batch.valence)
     elif decision.weights.requires_grad:
-        emotion = emotion + gradient_alone(emotion_loss(decision.log_posterior, batch.emotion))
+        emotion = emotion + gradient_alone(emotion_loss(decision.log_posterior, *target))
         valence = valence + gradient_alone(valence_loss(decision.valence, batch.valence))
     return emotion, valence
 

@@ -15,7 +15,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Scores
 from mer_lightning.model.base import Architecture, Decision
 from mer_lightning.model.build import build
-from mer_lightning.model.losses import UncertaintyWeighting, task_losses
+from mer_lightning.model.losses import UncertaintyWeighting, emotion_weights, task_losses
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
 from mer_lightning.pnao.compact import fit_widths
 from mer_lightning.pnao.nodes import Nodes
@@ -67,6 +67,7 @@ class EmotionModule(L.LightningModule):
         inputs: whether the columns of the feature sets are nodes, which PNAO may remove.
         widths: node group -> width, of groups that are narrow from the start.
         supervision: ``branch``, ``fused`` or ``both``, then with weight ``auxiliary`` for the branches.
+        class_weights: of the emotions in the loss: ``none``, or ``balanced`` by their counts in training.
         delta_rate: learning rate of the loss's d1 and d2, as a multiple of the network's.
         monitor: what ``val/score`` is: see ``metrics.selection``.
         optimizer: its name; learning_rate, schedule, weight_decay: its settings.
@@ -94,6 +95,7 @@ class EmotionModule(L.LightningModule):
         weighting: str = "paper",
         supervision: str = "branch",
         auxiliary: float = 1.0,
+        class_weights: str = "none",
         delta_rate: float = 1.0,
         optimizer: str = "adamw",
         learning_rate: float = 2e-3,
@@ -130,6 +132,7 @@ class EmotionModule(L.LightningModule):
         self.weighting = UncertaintyWeighting(weighting, **own)
         self.metrics = EmotionMetrics(len(classes))
         self.history: list[dict[str, float | None]] = []  # an entry for each validation of a fit
+        self.class_weights: Tensor | None = None
         self._begin_epoch()
 
     @classmethod
@@ -156,6 +159,11 @@ class EmotionModule(L.LightningModule):
         """Get as narrow as the module was that was saved."""
         fit_widths(self, checkpoint["state_dict"])
 
+    def setup(self, stage: str) -> None:
+        """Look how frequent the emotions are, if the loss is to be balanced."""
+        if self.settings.class_weights == "balanced":
+            self.class_weights = cast(FoldData, self.trainer.datamodule).class_weights  # type: ignore[attr-defined]
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
         total, _ = self._loss(self.network(batch.features), batch)
@@ -164,8 +172,12 @@ class EmotionModule(L.LightningModule):
 
     def _loss(self, decision: Decision, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss whose mean over the ranks is that of the whole batch, and how many labels that has."""
-        losses = torch.stack(task_losses(decision, batch, self.settings.supervision, self.settings.auxiliary))
-        known = torch.stack([(batch.emotion >= 0).sum(), (~batch.valence.isnan()).sum()])
+        supervision, auxiliary = self.settings.supervision, self.settings.auxiliary
+        weights = self.class_weights = (
+            None if self.class_weights is None else self.class_weights.to(self.device)
+        )
+        losses = torch.stack(task_losses(decision, batch, supervision, auxiliary, weights))
+        known = torch.stack([emotion_weights(batch.emotion, weights).sum(), (~batch.valence.isnan()).sum()])
         everywhere = self._over_ranks(known)
         share, present = share_of_labels(known, everywhere, self.trainer.world_size)
         total: Tensor = self.weighting(*(losses * share), present)

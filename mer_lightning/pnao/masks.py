@@ -74,7 +74,7 @@ def guard_masks(
             guarded[group] = top_k(importances[group], floor)
             notes.append(f"{group}: the rule keeps {kept} of {width} nodes, the guard keeps {floor}")
         elif not kept:
-            notes.append(f"{group}: no node is left, it now passes on a constant")
+            notes.append(f"{group}: dropped as a whole, no node is left; it passes on a constant")
     return Guarded(guarded, notes)
 
 

@@ -1,8 +1,10 @@
 """Which pictures a page gets: those that its runs have the data for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mer_lightning.errors import UserError
+from mer_lightning.files.recorded import Results
 from mer_lightning.report.pairs import Comparison, matches
 from mer_lightning.report.pictures import (
     Picture,
@@ -17,7 +19,7 @@ from mer_lightning.report.pictures import (
     seed_curve,
 )
 from mer_lightning.report.pruning import fig4, widths
-from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
+from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_name
 from mer_lightning.report.systems import DataSet, System
 
 FIG2 = (("enf", "baseline"), ("pnao", "pnao_attention"))  # entropy and attention, the first pair there is
@@ -38,6 +40,7 @@ def existing(makers: Sequence[Callable[[], Picture | None]]) -> tuple[list[Pictu
 def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[list[Picture], list[str]]:
     """All pictures of a data set that its runs allow, and notes on those left out."""
     part, measure = data.headline
+    along = TRAIN_VAL if data.protocol == "fixed" else part  # the test set is scored in one round alone there
     main = main_system(data)
     makers: list[Callable[[], Picture | None]] = []
     if shown := [c for c in compared if c.part == part and c.p is not None]:
@@ -49,12 +52,12 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
     drawn = sorted(data.systems, key=lambda s: s is not main)  # main first, the others in their order
     looks = {s.label: look for look, s in enumerate(drawn)}
     if several := [s for s in drawn if has_rounds(s.runs[0])]:
-        curves = [seed_curve(s, part, looks[s.label]) for s in several]
-        makers.append(lambda: fig3(curves, part, "lowest to highest seed"))
+        curves = [seed_curve(s, along, looks[s.label]) for s in several]
+        makers.append(lambda: fig3(curves, along, "lowest to highest seed"))
         makers.append(lambda: widths(several[0].runs[0]))
         makers.append(lambda: fig4(several[0].runs[0]))
     if several or len(drawn) > 1:
-        makers.append(lambda: pareto(drawn, part, measure))
+        makers.append(lambda: pareto(drawn, along, measure))
     makers.append(lambda: calibration(main.runs[0]))
     makers.append(lambda: fusion_weights(main))
     return existing(makers)
@@ -88,4 +91,17 @@ def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:
         makers.append(lambda: fig4(run))
         makers.append(lambda: pareto([alone], TRAIN_VAL, measure))
     makers += [lambda: calibration(run), lambda: fusion_weights(alone)]
-    return existing(makers)
+    pictures, notes = existing(makers)
+    return [worded(picture, run.results) for picture in pictures], notes
+
+
+def worded(picture: Picture, results: Results) -> Picture:
+    """The picture with its words about Train&Val as they are in the run's protocol."""
+    if results.protocol != "fixed":
+        return picture
+    texts = {name: getattr(picture, name) for name in ("title", "caption", "alt")}
+    called = part_name(results, TRAIN_VAL)
+    return replace(
+        picture,
+        **{k: t.replace("out-of-fold ", "").replace(TRAIN_VAL, called) for k, t in texts.items()},
+    )

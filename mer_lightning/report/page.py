@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mer_lightning.report import prose, table
 from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
-from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_scores
+from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_name, part_scores
 from mer_lightning.report.statistics import MEASURES
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
@@ -41,6 +41,7 @@ def environment() -> Environment:
         "signed": prose.signed,
         "score": score,
         "part_scores": part_scores,
+        "part_name": part_name,
         "reason": reason,
         "saving": saving,
         "named": prose.NAMES.get,
@@ -80,6 +81,7 @@ def shown_text(found: Sequence[Findings]) -> str:
 def run_page(run: FinishedRun, pictures: Sequence[Picture], missing: Sequence[str]) -> str:
     """report.html of one run."""
     has_valence = run.scores(TRAIN_VAL)["com"] is not None
+    remarks = score_remarks(run.results, part_name(run.results, TRAIN_VAL))
     return environment().get_template("run.html").render(
         title=f"{run.experiment} on {run.results.data.name}, seed {run.seed}",
         lead=run_sentence(run),
@@ -87,7 +89,7 @@ def run_page(run: FinishedRun, pictures: Sequence[Picture], missing: Sequence[st
         measures=with_uar(measures(has_valence)),
         table=score_table(run),
         notes=[f"round {r.round}, {note}" for r in run.results.rounds for note in r.notes],
-        cautions=[*run_cautions(run), *score_remarks(run.results, TRAIN_VAL), *missing],
+        cautions=[*run_cautions(run), *remarks, *missing],
         pictures=pictures,
     )  # fmt: skip
 
@@ -97,7 +99,10 @@ def score_table(run: FinishedRun) -> list[list[str]]:
 
     Beside a test set's the mean and the standard deviation of the folds' networks, each alone.
     """
-    columns = [(part, run.scores(part), run.results.single.get(part, {})) for part in run.parts]
+    results = run.results
+    columns = [
+        (part_name(results, part), run.scores(part), results.single.get(part, {})) for part in run.parts
+    ]
     header = ["Score"]
     for part, _, single in columns:
         header += [part] + [f"{part}, one network"] * bool(single)
@@ -117,7 +122,7 @@ def run_sentence(run: FinishedRun) -> str:
     for part in run.parts:
         known = [f"{prose.NAMES[m]} {v:.4f}" for m in MEASURES if (v := run.scores(part)[m]) is not None]
         if known:
-            parts.append(f"{', '.join(known)} on {part}")
+            parts.append(f"{', '.join(known)} on {part_name(run.results, part)}")
     best, last = run.results.best, len(run.results.rounds) - 1
     size = f"{best.parameters:,} parameters"
     if last:
@@ -134,6 +139,11 @@ def run_cautions(run: FinishedRun) -> list[str]:
         found.append(
             "protocol=paper: the fold that is scored in Train&Val also stopped the training and chose the "
             "round, which flatters Train&Val."
+        )
+    if run.results.protocol == "fixed":
+        found.append(
+            "protocol=fixed: the split val stopped the training and chose the round, which flatters its "
+            "scores. The test sets were scored once, for the chosen round."
         )
     found.append("One seed: whether a difference to another run is more than chance, task=report tells.")
     return found

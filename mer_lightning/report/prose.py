@@ -127,11 +127,11 @@ def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
             "Not all systems have the same seeds: compare them by the pairs, which use the seeds both have, "
             "not by the table's rows or the curves."
         )
-    if part == TRAIN_VAL and data.protocol == "paper":
+    if part == TRAIN_VAL and data.protocol != "nested":
         found.append(
-            "There is no test set, and in protocol=paper the fold that is scored also stopped the training "
-            "and chose the round. This flatters every score, and most of all systems with many rounds; "
-            "protocol=nested does not have this bias."
+            f"There is no test set, and in protocol={data.protocol} the part that is scored also stopped the "
+            "training and chose the round. This flatters every score, and most of all systems with many "
+            "rounds; protocol=nested does not have this bias."
         )
     found += [
         f"{len(data.of(name))} variants of {name} are too many to compare with each other: report fewer."

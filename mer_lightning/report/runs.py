@@ -32,7 +32,8 @@ Strings = NDArray[np.str_]
 class FinishedRun:
     """A run's figures and its decisions on N utterances, C emotions, M branches, in the corpus's order.
 
-    All Train&Val decisions are out of fold; those on test sets are the folds' networks' together.
+    All Train&Val decisions are out of fold; those on test sets are the folds' networks' together. With
+    ``protocol=fixed`` those on train are of the network that learnt from it.
     """
 
     path: Path
@@ -95,13 +96,20 @@ class FinishedRun:
 
     def rows(self, part: str) -> Ints:
         """Indices of a part's utterances."""
-        wanted = TRAIN_SPLITS if part == TRAIN_VAL else (part,)
+        validation = ("val",) if self.results.protocol == "fixed" else TRAIN_SPLITS
+        wanted = validation if part == TRAIN_VAL else (part,)
         return np.flatnonzero(np.isin(self.split, wanted))
 
 
 def part_scores(entry: Results | Round, part: str) -> dict[str, float | None]:
     """Measure -> score of the reported round or of another: Train&Val's, or a test set's."""
-    return (entry.validation if part == TRAIN_VAL else entry.test[part]).flat()
+    scores = entry.validation if part == TRAIN_VAL else entry.test.get(part)
+    return dict.fromkeys(entry.validation.flat()) if scores is None else scores.flat()
+
+
+def part_name(results: Results, part: str) -> str:
+    """What to call a part: with ``protocol=fixed`` there is nothing out of fold, but the split val."""
+    return "val" if part == TRAIN_VAL and results.protocol == "fixed" else part
 
 
 def find_runs(root: Path) -> list[FinishedRun]:

@@ -116,10 +116,12 @@ def caption(data: DataSet) -> str:
     several = any(len(system.runs) > 1 for system in data.systems)
     spread = "Mean ± half the 95 % interval over seeds." if several else "One seed: no interval over seeds."
     folds = data.systems[0].runs[0].results.folds
-    scored = (
-        f"Train&Val is scored by one network per fold, a test set by the ensemble of all {folds}; sizes are "
-        "those of the reported round."
-    )
+    scored = "Train&Val is the split val, which stopped the training; one network per system."
+    if data.protocol != "fixed":
+        scored = (
+            f"Train&Val is scored by one network per fold, a test set by the ensemble of all {folds}; sizes "
+            "are those of the reported round."
+        )
     settings = ", ".join(f"{key}={value}" for key, value in data.shared_changes.items())
     changed = f" Every system with {settings}." if settings else ""
     return f"{made}{data.name}: {sizes(data)}; protocol {data.protocol}. {spread} {scored}{changed}"

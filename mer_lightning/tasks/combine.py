@@ -26,7 +26,8 @@ from mer_lightning.model.decisions import (
 )
 from mer_lightning.model.losses import emotion_loss, valence_loss
 from mer_lightning.results.description import Member
-from mer_lightning.results.results import summarise, write_files
+from mer_lightning.results.results import write_files
+from mer_lightning.results.summary import summarise
 from mer_lightning.training.outcome import Record, read_record, round_decisions
 
 

@@ -21,7 +21,7 @@ from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.extract.transcripts import with_transcripts
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.results.results import splits_line
+from mer_lightning.results.summary import splits_line
 
 FAILURES, CLIPS, TRANSCRIPTS = "failures.csv", "clips.csv", "transcripts.csv"
 SHOWN = 20  # failures named in the last lines; all of them are in the file

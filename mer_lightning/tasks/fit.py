@@ -65,7 +65,8 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     config.check_levels(len(corpus.levels))
     check_accelerator(config)
     folds = saved_or_drawn_folds(config, directory, corpus)
-    warnings = check_folds(corpus, folds, config.protocol) + check_groups(corpus, config.data)
+    warnings = [*corpus.notes, *check_folds(corpus, folds, config.protocol, config.trainer.monitor)]
+    warnings += check_groups(corpus, config.data, config.protocol)
     warnings += clipped(config, corpus)
     make_callbacks(config.callbacks)  # one that cannot be made is known before anything is trained
     begin(config, directory, corpus)
@@ -140,7 +141,7 @@ def saved_or_drawn_folds(config: Config, directory: RunDirectory, corpus: Corpus
     """(n,) the folds of this run: those saved, or drawn now."""
     if directory.folds.is_file():
         return read_folds(directory.folds, corpus)
-    return draw_folds(corpus, config.data.folds, config.seed)
+    return draw_folds(corpus, config.data.folds, config.seed, config.protocol)
 
 
 def with_reference(config: Config, directory: RunDirectory, corpus: Corpus) -> Config:

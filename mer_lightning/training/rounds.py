@@ -51,7 +51,8 @@ def train_round(
         The round's number.
     """
     pnao = FoldRounds(config, run, fold)
-    data = FoldData(corpus, folds, fold, config.protocol, config.trainer.batch_size, clip=config.data.clip)
+    c, batch_size = config.data, config.trainer.batch_size
+    data = FoldData(corpus, folds, fold, config.protocol, batch_size, clip=c.clip, balanced=c.balanced)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
     module = new_module(config, data, fixed_widths(config, corpus.levels, fold))
     number = next(pnao.rounds(module))
@@ -60,7 +61,7 @@ def train_round(
         L.seed_everything(data.seed, verbose=False)
     if number and config.revision.rounds:
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
-        revise_labels(data, before, number, config.revision)
+        revise_labels(data, before.among(data.test_rows), number, config.revision)
         module = new_module(config, data)
     theirs, folder = make_callbacks(config.callbacks), run.callbacks / f"fold_{fold}_round_{number}"
     if rank():
@@ -119,7 +120,7 @@ class FoldRounds(PNAO):
         network.rescale_valence(*data.valence_scale)
         files = RoundFolder(folder)
         write_network(files.network, Trained(network, data.standardisation))
-        parts = {"held_out": data.held_out_rows, "stopping": data.stopping_rows, "test": data.test_rows}
+        parts = {"held_out": data.held_out_rows, "stopping": data.stopping_rows, "test": data.never_held_out}
         for part, rows in parts.items():
             write_decisions(files.decisions(part), predict_part(network, data, rows))
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.results.results import RoundSummary, summarise_round
+from mer_lightning.results.summary import RoundSummary, summarise_round
 from mer_lightning.training.news import Epoch, News
 from mer_lightning.training.outcome import Record, read_record
 

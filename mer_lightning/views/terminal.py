@@ -21,11 +21,11 @@ from mer_lightning.files.atomic import write_bytes, write_text
 from mer_lightning.files.recorded import Results, Scores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.prose import NAMES
-from mer_lightning.report.runs import TRAIN_VAL, part_scores
+from mer_lightning.report.runs import TRAIN_VAL, part_name, part_scores
 from mer_lightning.report.sweep import read_settings, sweep_csv, sweep_picture, sweep_table, swept_keys
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
-from mer_lightning.results.results import RoundSummary, splits_line
+from mer_lightning.results.summary import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record
 
@@ -65,7 +65,9 @@ class Display:
     def __enter__(self) -> Self:
         rounds = self.config.last_round + 1
         self._say(f"{self.config.experiment_name} on {self.corpus.name}: {splits_line(self.corpus)}")
-        self._say(f"{self.folds} folds x {rounds} rounds, into {self.run.path}")
+        fixed = self.config.protocol == "fixed"
+        fits = "one network (trained on train, stopped on val)" if fixed else f"{self.folds} folds"
+        self._say(f"{fits} x {rounds} rounds, into {self.run.path}")
         if self.corpus.synthetic:
             self._say(SYNTHETIC)
         for warning in self.warnings:
@@ -125,11 +127,12 @@ def show_results(run: RunDirectory) -> None:
     if results.data.synthetic:
         title += " (synthetic data)"
     print_whole(results_table(results, title))
-    console.print(
-        f"* {chosen_text(results)}. Without a name: Train&Val, out of fold",
-        markup=False,
+    validation = part_name(results, TRAIN_VAL)
+    what = (
+        "Train&Val, out of fold" if validation == TRAIN_VAL else f"{validation}, which stopped the training"
     )
-    for line in [*single_lines(results), *(f"note: {x}" for x in score_remarks(results, TRAIN_VAL))]:
+    console.print(f"* {chosen_text(results)}. Without a name: {what}", markup=False)
+    for line in [*single_lines(results), *(f"note: {x}" for x in score_remarks(results, validation))]:
         console.print(line, markup=False)
     for what, path in (("results", run.results), ("predictions", run.predictions), ("model", run.model)):
         console.print(f"{what:12s}{path}", markup=False)

@@ -14,7 +14,7 @@ from mer_lightning.files.recorded import Round
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.report.runs import FinishedRun, read_run
-from mer_lightning.results.results import RoundSummary
+from mer_lightning.results.summary import RoundSummary
 from mer_lightning.training.news import Epoch
 from mer_lightning.training.outcome import Record, read_record
 from mer_lightning.views.scalars import Row, epoch_row, round_row

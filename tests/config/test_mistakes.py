@@ -54,8 +54,8 @@ def test_the_nearest_key(key: str, meant: str | None) -> None:
         ),
         (
             "fusion=[mean,entropy]",
-            "fusion=[mean,entropy]: fusion takes one choice, of several the last would cover the others; for "
-            "a run of each: -m fusion=mean,entropy",
+            "fusion=[mean,entropy]: fusion takes one choice, of several the last would cover the others; "
+            "for a run of each: -m fusion=mean,entropy",
         ),
         ("+experiment=[pnao,enf]", "+experiment=[pnao,enf]: experiment takes one choice"),
         ("pnao.rounds=two", "pnao.rounds=two: Value 'two' of type 'str' could not be converted to Integer"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
 
 from mer_lightning.data.corpus import Corpus, Utterance
 from mer_lightning.data.datamodule import BatchLoader, FoldData
@@ -33,6 +34,13 @@ def corpus() -> Corpus:
 
 def fold_data(corpus: Corpus, fold: int = 1, protocol: str = "paper") -> FoldData:
     return FoldData(corpus, FOLDS, fold, protocol, batch_size=8, seed=0)
+
+
+def rare(corpus: Corpus) -> Corpus:
+    """With emotion b in one of seven utterances, and none in one of five."""
+    emotions = ["" if i % 5 == 0 else "b" if i % 7 == 1 else "a" for i in range(N)]
+    named = zip(corpus.utterances, emotions, strict=True)
+    return replace(corpus, utterances=tuple(u._replace(emotion=e) for u, e in named))
 
 
 def loader(data: FoldData, seed: int | None = 0, rank: int = 0, ranks: int = 1) -> BatchLoader:
@@ -181,3 +189,28 @@ def test_clip_brings_outliers_back_and_changes_nothing_else():
     assert "in 3 of 3 columns" in note
     assert "column 0 (from 0)" in note
     assert clipped_columns({"x": x}, fit_standardisation({"x": x}, rows, 50.0)) == []
+
+
+def test_class_weights_are_balanced_as_in_scikit_learn(corpus: Corpus) -> None:
+    data = fold_data(rare(corpus))
+    emotion = data.emotion[data.train_rows]
+    expected = compute_class_weight("balanced", classes=np.arange(2), y=emotion[emotion >= 0])
+    found = data.class_weights.numpy()
+    np.testing.assert_allclose(found / found.min(), expected / expected.min(), rtol=1e-6)
+    assert found.min() == 1  # so that a batch never weighs less than an utterance
+
+
+def test_balanced_batches_have_all_emotions_alike_and_none_as_often_as_it_is(corpus: Corpus) -> None:
+    data = FoldData(rare(corpus), FOLDS, 1, "paper", batch_size=8, balanced=True)
+    weights = data._sampling_weights()
+    drawn = BatchLoader(data.table(CPU), data.train_rows, 8, 0, weights=weights)
+    emotion = torch.cat([batch.emotion for _ in range(300) for batch in drawn]).numpy()
+    assert len(emotion) == 300 * len(data.train_rows)
+    shares = np.bincount(emotion + 1) / len(emotion)
+    unknown = np.mean(data.emotion[data.train_rows] < 0)
+    np.testing.assert_allclose(shares, [unknown, (1 - unknown) / 2, (1 - unknown) / 2], atol=0.015)
+    again = [BatchLoader(data.table(CPU), data.train_rows, 8, 0, r, 2, weights) for r in (0, 1)]
+    both = [torch.cat(parts) for parts in zip(*([b.emotion for b in x] for x in again), strict=True)]
+    fresh = BatchLoader(data.table(CPU), data.train_rows, 8, 0, weights=weights)
+    for halves, whole in zip(both, fresh, strict=True):  # ranks divide what one process would draw
+        assert halves.sort().values.equal(whole.emotion.sort().values)

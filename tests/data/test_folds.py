@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from mer_lightning.data.corpus import Corpus, Utterance
-from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
+from mer_lightning.data.datamodule import FoldData
+from mer_lightning.data.folds import (
+    check_folds,
+    check_groups,
+    draw_folds,
+    fold_parts,
+    read_folds,
+    write_folds,
+)
 from mer_lightning.data.readers.folder import read_folder
 from mer_lightning.data.readers.synthetic import make_synthetic
 from mer_lightning.errors import UserError
@@ -172,3 +180,29 @@ def test_ravdess_by_actor() -> None:
     assert len(actors) == 24
     assert Counter(fold for _, fold in actors).most_common()[-1][1] >= 4
     assert check_folds(corpus, drawn) == []
+
+
+def test_the_fixed_protocol_takes_the_splits_as_they_are(tmp_path: Path) -> None:
+    names = ("train", "val", "test", "train", "val", "train")
+    utterances = [Utterance(f"u{i}", "ab"[i % 2], split=split) for i, split in enumerate(names)]
+    corpus = small_corpus(utterances)
+    folds = draw_folds(corpus, 5, seed=0, protocol="fixed")
+    assert folds.tolist() == [-1, 0, -1, 0, -1]
+    parts = fold_parts(folds, 0, "fixed")
+    assert parts.train.tolist() == [True, False, True, False, True]
+    assert parts.stopping.tolist() == parts.held_out.tolist() == [False, True, False, True, False]
+    data = FoldData(corpus, folds, 0, "fixed", batch_size=8)
+    assert data.train_rows.tolist() == [0, 3, 5]
+    assert data.held_out_rows.tolist() == [1, 4]
+    assert data.test_rows.tolist() == [2]
+    assert data.never_held_out.tolist() == [0, 2, 3, 5]
+    write_folds(tmp_path / "folds.csv", corpus, folds)
+    assert read_folds(tmp_path / "folds.csv", corpus).tolist() == folds.tolist()
+    text = (tmp_path / "folds.csv").read_text()
+    (tmp_path / "folds.csv").write_text(text.replace("u1,0", "u1,"))
+    with pytest.raises(UserError, match="'u0' has no fold"):
+        read_folds(tmp_path / "folds.csv", corpus)
+    for lacking in ("train", "val"):
+        there = small_corpus([u for u in utterances if u.split != lacking])
+        with pytest.raises(UserError, match=f"no utterance is in {lacking}; mend the labels' split column"):
+            draw_folds(there, 5, seed=0, protocol="fixed")

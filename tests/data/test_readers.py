@@ -8,12 +8,13 @@ import yaml
 
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
-from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.data.corpus import Utterance
+from mer_lightning.data.readers.registry import odd_tests, read_corpus
 from mer_lightning.data.readers.store import write_store
 from mer_lightning.data.readers.synthetic import LEVELS, SEED, SHARED, make_synthetic
 from mer_lightning.errors import UserError
 from tests.conftest import composed
-from tests.data.helpers import LABELS, data_config, feature_folder, same_utterances
+from tests.data.helpers import LABELS, data_config, feature_folder, same_utterances, small_corpus
 
 CONF = Path(__file__).parents[2] / "conf"
 HEAD, *ROWS = LABELS.splitlines()
@@ -119,3 +120,33 @@ def test_a_fold_of_the_labels_as_the_test_set(tmp_path: Path) -> None:
         read_corpus(data_config(root=root, test_fold=7))
     with pytest.raises(UserError, match="give one of them"):
         data_config(root=root, test_fold=1, tests=["test1"])
+
+
+@pytest.mark.parametrize("name", ["dev", "valid", "validation", "development", "Val", "DEV"])
+@pytest.mark.parametrize("tests", [None, ["test1"]])
+def test_other_names_of_the_validation_set_are_taken_for_val(
+    tmp_path: Path, name: str, tests: list[str] | None
+) -> None:
+    root = feature_folder(tmp_path)
+    plain = read_corpus(data_config(root=root, tests=tests))
+    labels = (root / "labels.csv").read_text().replace(",val,", f",{name},")
+    (root / "labels.csv").write_text(labels)
+    corpus = read_corpus(data_config(root=root, tests=tests))
+    assert same_utterances(corpus.utterances, plain.utterances)
+    assert corpus.notes == (f"split {name} is taken for val; as a test set: data.tests=[NAME]",)
+    meant = read_corpus(data_config(root=root, tests=[name]))
+    assert {u.split for u in meant.utterances} == {"train", name}
+    assert any("has the name of a validation set" in note for note in meant.notes)
+
+
+def test_a_test_set_that_looks_like_none_is_warned_of() -> None:
+    splits = ["train", "train", "train2", "train2", "test", "test", "semi", "semi"]
+    emotions = ["a", "b", "a", "b", "a", "a", "", ""]
+    named = zip(splits, emotions, strict=True)
+    corpus = small_corpus([Utterance(f"u{i}", e, split=s) for i, (s, e) in enumerate(named)])
+    assert odd_tests(corpus) == [
+        "test set semi: no emotion is known, so it is predicted and not scored",
+        "test set test: all 2 utterances are a: placeholders?",
+        "test set train2 has no test set's name; leave it out with data.tests=[NAME,...]",
+    ]
+    assert odd_tests(make_synthetic("small", SEED)) == []

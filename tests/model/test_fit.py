@@ -43,6 +43,29 @@ def test_the_early_stop_point_is_restored_and_stops_training(small: Small, tmp_p
     assert before_the_end  # else nothing was restored
 
 
+@pytest.mark.parametrize("monitor", ["dim", "com", "uar", "accuracy"])
+def test_the_monitored_score_stops_training_and_chooses_the_round(
+    small: Small, tmp_path: Path, monitor: str
+) -> None:
+    config = small("+experiment=pnao", f"trainer.monitor={monitor}", "trainer.epochs=12", "pnao.choose=best")
+    run = trained(config, tmp_path / "run")
+    results, sign = run.read_results(), -1 if monitor == "dim" else 1
+    for r in results.rounds:
+        by_fold = [sign * getattr(scores, monitor) for scores in r.by_fold]
+        assert r.selection == pytest.approx(sum(by_fold) / 2)
+        for fold in range(2):
+            history = json.loads(run.round(fold, r.round).record.read_text())["record"]["history"]
+            assert by_fold[fold] == pytest.approx(max(sign * epoch[monitor] for epoch in history), abs=1e-5)
+    assert results.best_round == max(results.rounds, key=lambda r: r.selection).round
+
+
+def test_class_weights_and_balanced_batches_train(small: Small, tmp_path: Path) -> None:
+    plain = trained(small("+experiment=enf"), tmp_path / "plain").read_results()
+    for change in ("loss.class_weights=balanced", "data.balanced=true"):
+        other = trained(small("+experiment=enf", change), tmp_path / change).read_results()
+        assert other.validation.dim != plain.validation.dim
+
+
 def test_the_sparse_term_shrinks_the_prunable_weights(small: Small, tmp_path: Path) -> None:
     sizes = []
     for alpha in (0.0, 1.0):

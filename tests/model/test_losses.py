@@ -96,3 +96,15 @@ def test_valence_loss_skips_the_unknown_without_nan_gradients() -> None:
     assert predicted.grad.isfinite().all()
     assert (predicted.grad[1] == 0).all()
     assert valence_loss(predicted[:, 0], torch.tensor([NAN, NAN])).item() == 0
+
+
+def test_class_weights_are_those_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_posterior = torch.randn(40, 4, generator=generator).log_softmax(-1)
+    emotion = torch.randint(-1, 4, (40,), generator=generator)
+    weights = torch.tensor([1.0, 3.0, 2.0, 7.5])
+    expected = torch.nn.functional.nll_loss(log_posterior, emotion, weights, ignore_index=-1)
+    assert emotion_loss(log_posterior, emotion, weights).item() == pytest.approx(expected.item())
+    branches = log_posterior.unsqueeze(1).expand(-1, 3, -1)
+    assert emotion_loss(branches, emotion, weights).item() == pytest.approx(expected.item())
+    assert emotion_loss(log_posterior, torch.full((40,), -1), weights).item() == 0

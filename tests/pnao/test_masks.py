@@ -100,7 +100,7 @@ def test_guards_leave_moderate_masks_alone_and_name_an_emptied_group() -> None:
     assert guard_masks({"layer": mask}, {"layer": torch.rand(10)}, 4, 0.5) == ({"layer": mask}, [])
     guarded, notes = guard_masks({"face": torch.zeros(4).bool()}, {"face": torch.rand(4)}, 0, 1.0)
     assert not guarded["face"].any()
-    assert notes == ["face: no node is left, it now passes on a constant"]
+    assert notes == ["face: dropped as a whole, no node is left; it passes on a constant"]
 
 
 def test_controls_keep_the_asked_number() -> None:

@@ -13,6 +13,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.base import count_nodes, count_parameters
 from mer_lightning.model.checkpoint import read_network
+from mer_lightning.report.runs import read_run
 from mer_lightning.tasks import fit
 from tests.tasks.helpers import Small, table, trained, without_timings
 
@@ -105,6 +106,56 @@ def test_nested_protocol_stops_on_another_fold(small: Small, tmp_path: Path) -> 
         assert stopping == following
 
 
+def test_the_fixed_protocol_trains_one_network_and_scores_the_test_set_once(
+    small: Small, folder: Path, tmp_path: Path
+) -> None:
+    labels = folder / "labels.csv"
+    lines = [line.split(",") for line in labels.read_text().splitlines()]
+    for i, cells in enumerate(lines[1:]):
+        cells[3] = "val" if i % 6 == 4 else cells[3]
+    labels.write_text("\n".join(map(",".join, lines)) + "\n")
+    run = trained(small("+experiment=pnao", "protocol=fixed"), tmp_path / "run")
+    results, rows = run.read_results(), table(run.predictions)
+    assert (results.folds, results.protocol, results.single) == (1, "fixed", {})
+    assert [bool(r.test) for r in results.rounds] == [r is results.best for r in results.rounds]
+    assert results.test == results.best.test
+    assert [p.name for p in sorted(run.path.glob("fold_*"))] == ["fold_0"]
+    assert [r["utterance_id"] for r in rows] == [f"u{i:03d}" for i in range(60)]
+    for split, scores in (("val", results.validation), ("test", results.test["test"])):
+        part = [r for r in rows if r["split"] == split]
+        pair = [r["emotion"] for r in part], [r["predicted_emotion"] for r in part]
+        assert scores.dis == pytest.approx(f1_score(*pair, average="weighted"))
+        known = [r for r in part if r["valence"]]
+        errors = [(float(r["valence"]) - float(r["predicted_valence"])) ** 2 for r in known]
+        training = [float(r["valence"]) for r in rows if r["split"] == "train" and r["valence"]]
+        constant = [(float(r["valence"]) - np.mean(training)) ** 2 for r in known]
+        assert scores.skill == pytest.approx(1 - np.mean(errors) / np.mean(constant), abs=1e-4)
+    finished = read_run(run.path)
+    assert {finished.split[row] for row in finished.rows("Train&Val")} == {"val"}
+    page = run.report.read_text()
+    assert "val UAR" in page
+    assert "Train&amp;Val" not in page
+    with pytest.raises(UserError, match=r"combine.weights=fitted needs predictions out of fold"):
+        small("+experiment=final", "protocol=fixed")
+
+
+def test_the_scores_of_single_networks_are_those_of_their_predictions(
+    small: Small, folder: Path, tmp_path: Path
+) -> None:
+    run = trained(small("+experiment=enf"), tmp_path / "run")
+    features = {name: np.load(folder / f"{name}.npy") for name in ("low", "high", "face")}
+    test = [i for i, row in enumerate(table(run.predictions)) if row["split"] == "test"]
+    truth = [table(run.predictions)[i]["emotion"] for i in test]
+    dis = []
+    for fold in range(2):
+        said = load(run.path, fold=fold).predict(features).emotion
+        dis.append(f1_score(truth, [said[i] for i in test], average="weighted"))
+    single = run.read_results().single["test"]
+    assert single["dis"].mean == pytest.approx(np.mean(dis))
+    assert single["dis"].deviation == pytest.approx(np.std(dis, ddof=1))
+    assert f"{np.mean(dis):.4f} ± {np.std(dis, ddof=1):.4f}" in run.report.read_text()
+
+
 def test_predict_says_what_is_wrong(small: Small, tmp_path: Path) -> None:
     predictor = load(trained(small("+experiment=enf"), tmp_path / "run").path)
     good = {name: np.zeros((2, d), dtype=np.float32) for name, d in predictor.features.items()}
@@ -125,6 +176,8 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
     results = run.read_results()
     assert results.validation.dim is None
     assert results.validation.com is None
+    with pytest.raises(UserError, match=r"trainer.monitor=com: fold 0 has no known valence"):
+        trained(small("+experiment=pnao", "trainer.monitor=com"), tmp_path / "com")
     assert json.loads(run.round(0, 0).record.read_text())["record"]["deltas"][1] == 1.0  # untouched
     assert torch.isfinite(
         torch.tensor(

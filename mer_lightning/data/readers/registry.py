@@ -1,10 +1,13 @@
 """From the configuration to a corpus that can be trained on."""
 
+import re
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
-from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, names_validation
 from mer_lightning.data.labels import USUAL_GROUP
 from mer_lightning.errors import UserError
 
@@ -16,10 +19,40 @@ def read_corpus(config: DataConfig) -> Corpus:
     """
     _refuse_unused(config)
     corpus: Corpus = READERS.make(config.reader, config, **vars(config))
-    if config.test_fold is not None:
+    if config.test_fold is None:
+        corpus = with_validation(corpus, config.tests or ())
+    else:
         corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)
-    return corpus
+    return replace(corpus, notes=(*corpus.notes, *odd_tests(corpus)))
+
+
+def with_validation(corpus: Corpus, tests: Collection[str]) -> Corpus:
+    """The corpus with ``dev`` and the like for ``val``, unless ``data.tests`` names them as test sets."""
+    names = {u.split for u in corpus.utterances if names_validation(u.split)} - set(tests)
+    if not names:
+        return corpus
+    utterances = tuple(u._replace(split="val") if u.split in names else u for u in corpus.utterances)
+    note = f"split {' and '.join(sorted(names))} is taken for val; as a test set: data.tests=[NAME]"
+    return replace(corpus, utterances=utterances, notes=(*corpus.notes, note))
+
+
+def odd_tests(corpus: Corpus) -> list[str]:
+    """A sentence on each test set that looks like none: by its name, or by its labels."""
+    said, labels = [], defaultdict[str, list[str]](list)
+    for u in corpus.utterances:
+        if u.split not in TRAIN_SPLITS:
+            labels[u.split].append(u.emotion)
+    for split, emotions in sorted(labels.items()):
+        if names_validation(split):
+            said.append(f"test set {split} has the name of a validation set: settings may be chosen on it")
+        elif re.search("train|unlabel", split.casefold()):
+            said.append(f"test set {split} has no test set's name; leave it out with data.tests=[NAME,...]")
+        if not any(emotions):
+            said.append(f"test set {split}: no emotion is known, so it is predicted and not scored")
+        elif len(set(emotions)) == 1 and len(emotions) > 1:
+            said.append(f"test set {split}: all {len(emotions)} utterances are {emotions[0]}: placeholders?")
+    return said
 
 
 def with_test_fold(utterances: tuple[Utterance, ...], fold: int) -> tuple[Utterance, ...]:
