@@ -31,7 +31,9 @@ class ModelConfig:
 class EvaluateConfig:
     """``task=evaluate``: a trained model on other labelled data."""
 
-    map: dict[str, str] = field(default_factory=dict)  # an emotion of the labels -> the model's, where the names differ
+    map: dict[str, str] = field(
+        default_factory=dict
+    )  # an emotion of the labels -> the model's, where the names differ
 
 
 @dataclass(kw_only=True)
