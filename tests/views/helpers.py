@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb.proto.wandb_internal_pb2 import HistoryRecord, RoundRecord
+from wandb.proto.wandb_internal_pb2 import HistoryRecord, Record
 
 from mer_lightning.config.schema import Config
 from mer_lightning.files.run_directory import RunDirectory
@@ -84,7 +84,7 @@ def offline_files(run: RunDirectory) -> list[Path]:
     return sorted(run.path.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
 
 
-def records(file: Path) -> Iterator[RoundRecord]:
+def records(file: Path) -> Iterator[Record]:
     """The records of a ``.wandb`` file: a log in LevelDB's format of W&B's protobuf messages."""
     content, at, parts = file.read_bytes(), 7, b""
     assert content[:4] == b":W&B"
@@ -96,7 +96,7 @@ def records(file: Path) -> Iterator[RoundRecord]:
         parts += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (FULL, LAST):
-            yield RoundRecord.FromString(parts)
+            yield Record.FromString(parts)
             parts = b""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import wandb
 from wandb.errors import CommError
-from wandb.proto.wandb_internal_pb2 import RoundRecord
+from wandb.proto.wandb_internal_pb2 import Record
 
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
@@ -35,12 +35,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def history(told: list[RoundRecord]) -> list[tuple[int, dict[str, Any]]]:
+def history(told: list[Record]) -> list[tuple[int, dict[str, Any]]]:
     """The steps and what was logged at them."""
     return [(r.history.step.num, values(r.history)) for r in told if r.WhichOneof("record_type") == "history"]
 
 
-def of_kind(told: list[RoundRecord], kind: str) -> list[Any]:
+def of_kind(told: list[Record], kind: str) -> list[Any]:
     return [getattr(r, kind) for r in told if r.WhichOneof("record_type") == kind]
 
 
@@ -95,7 +95,7 @@ def test_offline_files_say_what_the_run_says(
     assert not [p for p in everything if SECRET.encode() in p.read_bytes()]
 
 
-def check_axes(told: list[RoundRecord]) -> None:
+def check_axes(told: list[Record]) -> None:
     """Every metric is tied to its axis by its exact name before its first value."""
     axes: dict[str, str] = {}
     for record in told:
