@@ -7,6 +7,8 @@ from typing import Any
 from mer_lightning.config.checks import between, did_you_mean, one_of
 from mer_lightning.errors import UserError
 
+FIGURE_FORMATS = ("png", "pdf", "svg")
+
 
 @dataclass(kw_only=True)
 class FoldsConfig:
@@ -95,3 +97,10 @@ class ReportConfig:
     """``task=report``: finished runs compared."""
 
     runs: str | None  # the folder that holds them, at any depth; the report goes to its report/
+    format: list[str]  # of the figures' files: some of FIGURE_FORMATS
+
+    def __post_init__(self) -> None:
+        if not self.format:
+            raise UserError("report.format is empty: name one of png, pdf, svg, or several, [png,pdf]")
+        for name in self.format:
+            one_of("report.format", name, FIGURE_FORMATS)

@@ -78,7 +78,7 @@ def few(trained_runs: Path, tmp_path: Path) -> Path:
 def test_the_report_has_all_its_files(reported: Path) -> None:
     report = reported / "report"
     assert {p.name for p in report.iterdir()} == {
-        "table1.csv", "table1.md", "statistics.json", "index.html", "figures",
+        "table1.csv", "table1.md", "table1.tex", "methods.md", "statistics.json", "index.html", "figures",
     }  # fmt: skip
     assert {p.stem for p in (report / "figures").iterdir()} == FIGURES
     assert all(p.read_bytes().startswith(PNG) for p in (report / "figures").iterdir())
