@@ -139,6 +139,7 @@ TASKS = {
     "extract": Task("extract", {"input": "DIR, the folder of clips"} | STORE),
     "predict": Task("predict", MODEL | PATHS),
     "export": Task("export", MODEL | {"output": "FILE, the file to write"}),
+    "publish": Task("publish", MODEL | {"output": "FOLDER, the folder to write"}),
     "demo": Task("demo", MODEL),
     "report": Task("report"),
     "dashboard": Task("dashboard"),
