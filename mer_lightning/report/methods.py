@@ -61,7 +61,8 @@ def data_text(data: DataSet, runs: list[FinishedRun]) -> str:
     return (
         f"{made}We used {data.name}: {sizes(data)}{speakers}; {len(d.classes)} emotions "
         f"({', '.join(d.classes)}){', and valence' if data.has_valence else ''}. "
-        f"Acoustic levels, with their dimensions: {levels}; feature sets that every branch sees: {shared or 'none'}."
+        f"Acoustic levels, with their dimensions: {levels}; feature sets that every branch "
+        f"sees: {shared or 'none'}."
     )
 
 
@@ -114,8 +115,8 @@ def pruning_text(runs: list[FinishedRun]) -> str:
         how += f" or, where pnao.keep was set ({kept}), the least important ones"
     chosen = listed(CHOICES.get(run.results.chosen_by, run.results.chosen_by) for run in pruned)
     return (
-        f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first; {how}. "
-        f"The round that is reported is {chosen}; no test set had a say."
+        f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first; "
+        f"{how}. The round that is reported is {chosen}; no test set had a say."
     )
 
 
