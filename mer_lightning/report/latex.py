@@ -80,7 +80,8 @@ def score(estimate: Estimate | None, best: str) -> str:
     if estimate is None:
         return "--"
     mean = f"{estimate.mean:.4f}"
-    shown = rf"\textbf{{{mean}}}" if mean == best else mean
+    signed = mean.replace("-", "$-$")
+    shown = rf"\textbf{{{signed}}}" if mean == best else signed
     return shown if estimate.half is None else rf"{shown} $\pm$ {estimate.half:.4f}"
 
 
