@@ -7,6 +7,8 @@ from typing import Any
 from mer_lightning.config.checks import between, did_you_mean, one_of
 from mer_lightning.errors import UserError
 
+FIGURE_FORMATS = ("png", "pdf", "svg")
+
 
 @dataclass(kw_only=True)
 class FoldsConfig:
@@ -104,3 +106,30 @@ class ReportConfig:
     """``task=report``: finished runs compared."""
 
     runs: str | None  # the folder that holds them, at any depth; the report goes to its report/
+    format: list[str]  # of the figures' files: some of FIGURE_FORMATS
+
+    def __post_init__(self) -> None:
+        if not self.format:
+            raise UserError("report.format is empty: name one of png, pdf, svg, or several, [png,pdf]")
+        for name in self.format:
+            one_of("report.format", name, FIGURE_FORMATS)
+
+
+@dataclass(kw_only=True)
+class PublishConfig:
+    """``task=publish``: the model card of the Hugging Face hub."""
+
+    license: str | None  # of the weights, by the hub's name, such as cc-by-nc-4.0; must be given
+    language: list[str]  # of the speech, by ISO 639 codes
+    name: str | None  # OWNER/NAME, where it will be on the hub; null: the card says FOLDER
+
+    def __post_init__(self) -> None:
+        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
+            raise UserError(
+                f"publish.license={self.license}: expected the hub's name of a license, such as cc-by-4.0"
+            )
+        for code in self.language:
+            if not re.fullmatch(r"[a-z]{2,3}", code):
+                raise UserError(f"publish.language: {code!r} is no code such as en or zh")
+        if self.name is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
+            raise UserError(f"publish.name={self.name}: expected OWNER/NAME")

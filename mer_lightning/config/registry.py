@@ -140,6 +140,7 @@ TASKS = {
     "predict": Task("predict", MODEL | PATHS),
     "evaluate": Task("evaluate", MODEL | {"output": "FOLDER, the folder to write"}),
     "export": Task("export", MODEL | {"output": "FILE, the file to write"}),
+    "publish": Task("publish", MODEL | {"output": "FOLDER, the folder to write"}),
     "demo": Task("demo", MODEL),
     "report": Task("report"),
     "dashboard": Task("dashboard"),

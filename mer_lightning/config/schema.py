@@ -10,6 +10,7 @@ from mer_lightning.config.aside import (
     EvaluateConfig,
     FoldsConfig,
     ModelConfig,
+    PublishConfig,
     ReportConfig,
     check_logger,
     check_target,
@@ -43,7 +44,9 @@ class Config:
     protocol: str  # paper | nested | fixed
     ensemble: str  # posterior | logit: what is averaged over the folds' networks
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips
-    output: str | None = field(metadata=ASIDE)  # import, extract: the store | predict, export: the file
+    output: str | None = field(
+        metadata=ASIDE
+    )  # import, extract: the store | predict, export: the file | publish: the folder
     format: str = field(metadata=ASIDE)  # export: onnx | torch
     data: DataConfig
     network: NetworkConfig
@@ -61,6 +64,7 @@ class Config:
     callbacks: dict[str, Any] = field(default_factory=dict)  # name -> _target_, and its arguments
     logger: dict[str, Any] = field(default_factory=dict, metadata=ASIDE)  # name -> ours, or _target_
     report: ReportConfig = field(metadata=ASIDE)
+    publish: PublishConfig = field(metadata=ASIDE)
 
     def check_levels(self, levels: int) -> None:
         """A UserError if linear fusion has not one weight for each of the ``levels``."""

@@ -32,14 +32,14 @@ def evaluation_pictures(found: Evaluation, branch_names: Sequence[str]) -> list[
             "Which emotions are taken for which",
             "Large: percent of the true emotion; small: utterances. The diagonal is the recall.",
             f"Confusion matrix on {found.corpus.name}.",
-            figures.png(figures.confusion_figure(confusion)),
+            lambda: figures.confusion_figure(confusion),
         ),
         Picture(
             "calibration",
             "Can the posteriors be believed?",
             f"{int(known.sum())} utterances of known emotion; bins of equal width, 10 utterances or more.",
             f"Reliability diagram, and expected calibration error: {errors}.",
-            figures.png(figures.reliability_figure(believed)),
+            lambda: figures.reliability_figure(believed),
         ),
     ]
 

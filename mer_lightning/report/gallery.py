@@ -21,8 +21,12 @@ from mer_lightning.report.pictures import (
 from mer_lightning.report.pruning import fig4, widths
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_name
 from mer_lightning.report.systems import DataSet, System
+from mer_lightning.report.table import sizes
 
 FIG2 = (("enf", "baseline"), ("pnao", "pnao_attention"))  # entropy and attention, the first pair there is
+
+ONE_SEED = "One seed: how much another training would differ is not shown."
+ONE_RUN = ("widths", "fig4_weights", "calibration")  # pictures of a data set's main system, its first seed
 
 
 def existing(makers: Sequence[Callable[[], Picture | None]]) -> tuple[list[Picture], list[str]]:
@@ -60,7 +64,20 @@ def data_set_pictures(data: DataSet, compared: Sequence[Comparison]) -> tuple[li
         makers.append(lambda: pareto(drawn, along, measure))
     makers.append(lambda: calibration(main.runs[0]))
     makers.append(lambda: fusion_weights(main))
-    return existing(makers)
+    pictures, notes = existing(makers)
+    return [replace(p, caption=f"{p.caption} {sample(data, p.name)}") for p in pictures], notes
+
+
+def sample(data: DataSet, picture: str) -> str:
+    """What a picture's figures are of, and what is random in them."""
+    seeds = 1 if picture in ONE_RUN else max(len(system.runs) for system in data.systems)
+    if seeds == 1:
+        return f"n: {sizes(data)}. {ONE_SEED}"
+    drawn = "" if data.protocol == "fixed" else "the folds, unless the labels give them, "
+    return (
+        f"n: {sizes(data)}; up to {seeds} seeds. Random: {drawn}initial weights, order of the batches, "
+        "dropout."
+    )
 
 
 def fusion_pair(data: DataSet) -> tuple[System, System] | None:
@@ -92,7 +109,12 @@ def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:
         makers.append(lambda: pareto([alone], TRAIN_VAL, measure))
     makers += [lambda: calibration(run), lambda: fusion_weights(alone)]
     pictures, notes = existing(makers)
-    return [worded(picture, run.results) for picture in pictures], notes
+    best = run.results.best
+    selected = f"Its selection score: {best.selection:.4f} ± {best.selection_error:.4f} (standard error). "
+    counted = (
+        replace(p, caption=f"{p.caption} {selected * (p.name == 'fig3_rounds')}{ONE_SEED}") for p in pictures
+    )
+    return [worded(picture, run.results) for picture in counted], notes
 
 
 def worded(picture: Picture, results: Results) -> Picture:

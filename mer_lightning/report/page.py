@@ -10,7 +10,7 @@ from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_name, part_scores
 from mer_lightning.report.statistics import MEASURES
-from mer_lightning.report.systems import System
+from mer_lightning.report.systems import System, apart
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
 
@@ -59,7 +59,7 @@ def report_page(found: Sequence[Findings]) -> str:
     title = f"Emotion recognition on {names}: {systems}{' compared' * (len(labels) > 1)}"
     lead = f"{systems}, {runs_text(found)}. {shown_text(found)}"
     return environment().get_template("index.html").render(
-        title=title, lead=lead, found=found, published=table.PUBLISHED
+        title=title, lead=lead, found=found, published=table.PUBLISHED, apart=apart([f.data for f in found])
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def run_sentence(run: FinishedRun) -> str:
             parts.append(f"{', '.join(known)} on {part_name(run.results, part)}")
     best, last = run.results.best, len(run.results.rounds) - 1
     size = f"{best.parameters:,} parameters"
-    if last:
+    if f"{best.parameters_ratio:.1%}" != "100.0%":
         size += f", {best.parameters_ratio:.1%} left"
     return f"{'; '.join(parts)}. Reported is round {best.round} of {last}: {size}."
 

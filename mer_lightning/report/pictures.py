@@ -1,9 +1,11 @@
 """The pictures of a page: each a figure with a title, a caption, and its content in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mer_lightning.report import figures
 from mer_lightning.report.calibration import run_reliability
@@ -15,13 +17,22 @@ from mer_lightning.report.systems import System
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG and what stands around it."""
+    """A figure and what stands around it."""
 
     name: str  # of its file, without the ending
     title: str
     caption: str
     alt: str  # what it shows, with the key numbers
-    content: bytes
+    draw: Callable[[], Figure]  # anew at every call
+
+    @cached_property
+    def content(self) -> bytes:
+        """The PNG that the page shows."""
+        return figures.png(self.draw())
+
+    def file(self, kind: str) -> bytes:
+        """The figure as ``png``, or as ``pdf`` or ``svg`` in the width of a column of print."""
+        return self.content if kind == "png" else figures.vector(self.draw(), kind)
 
 
 def differences(compared: Sequence[Comparison]) -> Picture:
@@ -41,7 +52,7 @@ def differences(compared: Sequence[Comparison]) -> Picture:
         f"Holm's procedure for {compared[0].family} tests. Filled and thick: it excludes zero. Hollow and "
         "thin: it holds zero, no difference is shown.",
         f"Differences in {measure.title()} on {part} with corrected intervals: {words}.",
-        figures.png(figures.differences_figure(lines, f"{measure.title()} on {part}")),
+        lambda: figures.differences_figure(lines, f"{measure.title()} on {part}"),
     )
 
 
@@ -72,7 +83,7 @@ def fig2(first: System, second: System, part: str) -> Picture:
         "Right: the difference in points; on the diagonal, above zero is a gain.",
         f"Confusion matrices of {first.label} and {second.label} on {part}, and their difference. "
         f"Change of the recall in points, {first.label} minus {second.label}: {by_class}.",
-        figures.png(figures.confusion_pair_figure(a, b)),
+        lambda: figures.confusion_pair_figure(a, b),
     )
 
 
@@ -85,7 +96,7 @@ def confusion(system: System, part: str) -> Picture:
         "Which emotions are taken for which",
         "Large: percent of the true emotion; small: utterances. The diagonal is the recall.",
         f"Confusion matrix of {system.label} on {part}. Recall: {recalls}.",
-        figures.png(figures.confusion_figure(c)),
+        lambda: figures.confusion_figure(c),
     )
 
 
@@ -134,7 +145,7 @@ def fig3(curves: Sequence[figures.Curve], part: str, band: str) -> Picture:
         f"{main.label}: {measure.title()} {quality[0]:.4f} in round 0, {quality[-1]:.4f} in round "
         f"{len(quality) - 1}, highest in round {best} with {quality[best]:.4f}; "
         f"parameters from {size[0]:,.0f} to {size[-1]:,.0f} ({size[-1] / size[0]:.1%}).",
-        figures.png(figures.rounds_figure(curves)),
+        lambda: figures.rounds_figure(curves),
     )
 
 
@@ -156,7 +167,7 @@ def pareto(systems: Sequence[System], part: str, measure: str) -> Picture:
         f"Every round of every system on {part}, means over seeds. Grey: the front, where no other point is "
         "both smaller and better. It is read off the scores it shows, which flatters the points on it.",
         f"{measure.title()} on {part} against parameters. On the front: {words}.",
-        figures.png(figures.pareto_figure(paths, measure.title(), part)),
+        lambda: figures.pareto_figure(paths, measure.title(), part),
     )
 
 
@@ -171,7 +182,7 @@ def calibration(run: FinishedRun) -> Picture:
         f"{run.experiment}, seed {run.seed}, out-of-fold predictions of Train&Val; bins of equal width with "
         f"at least 10 utterances. Best calibrated: {best}.",
         f"Reliability diagram, and expected calibration error: {errors}.",
-        figures.png(figures.reliability_figure(found)),
+        lambda: figures.reliability_figure(found),
     )
 
 
@@ -202,5 +213,5 @@ def fusion_weights(system: System) -> Picture | None:
         "How much each branch weighs in the fusion",
         f"{system.label}: mean weight of each branch by true emotion, out-of-fold decisions on Train&Val.",
         f"Heat map of fusion weights by emotion and branch. Largest weight by emotion: {most}.",
-        figures.png(figures.fusion_weights_figure(weights, run.classes, run.branch_names)),
+        lambda: figures.fusion_weights_figure(weights, run.classes, run.branch_names),
     )

@@ -40,7 +40,7 @@ def fig4(run: FinishedRun) -> Picture:
         "can be pruned.",
         f"Left, the density of the weights' values per round; right, the share near zero. Weights below "
         f"{figures.NEAR_ZERO[0]:g}: {first:.1%} in round 0, {final:.1%} in round {last}.",
-        figures.png(figures.weights_figure(values)),
+        lambda: figures.weights_figure(values),
     )
 
 
@@ -74,5 +74,5 @@ def widths(run: FinishedRun) -> Picture | None:
         f"Of {len(found.groups)} groups, in the last round {found.groups[least]} keeps "
         f"{found.share[least, -1]:.0%} of its nodes and {found.groups[most]} {found.share[most, -1]:.0%}; "
         f"the median is {np.median(found.share[:, -1]):.0%}.",
-        figures.png(figures.widths_figure(found)),
+        lambda: figures.widths_figure(found),
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import new_folder, write_text
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.report import table
+from mer_lightning.report import latex, table
 from mer_lightning.report.findings import Findings, findings, statistics_json
 from mer_lightning.report.gallery import run_pictures
+from mer_lightning.report.methods import methods
 from mer_lightning.report.page import report_page, run_page
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import find_runs, read_run
@@ -19,9 +20,10 @@ INDEX = "index.html"
 OURS = '<meta name="generator" content="mer_lightning">'  # in the head of every page
 
 
-def write_report(runs_dir: Path) -> list[Findings]:
+def write_report(runs_dir: Path, formats: Sequence[str] = ("png",)) -> list[Findings]:
     """All finished runs below ``runs_dir`` into ``runs_dir/report/``; what was found, for the terminal.
 
+    formats: of the figures' files, some of png, pdf and svg.
     The folder is built under another name and then takes the place of an older report.
     Raises UserError if there is no finished run, if one is broken, or if ``report`` holds something else.
     """
@@ -29,7 +31,7 @@ def write_report(runs_dir: Path) -> list[Findings]:
     found = [findings(data) for data in data_sets(find_runs(runs_dir))]
     try:
         with new_folder(target) as folder:
-            write_files(folder, found)
+            write_files(folder, found, formats)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     return found
@@ -48,16 +50,18 @@ def ours(page: Path) -> bool:
     return page.is_file() and OURS in page.read_text(encoding="utf-8", errors="replace")
 
 
-def write_files(folder: Path, found: Sequence[Findings]) -> None:
+def write_files(folder: Path, found: Sequence[Findings], formats: Sequence[str]) -> None:
     """The report's files."""
     sets = [f.data for f in found]
     write_text(folder / "table1.csv", table.csv_text(sets))
     write_text(folder / "table1.md", "\n".join(markdown(f) for f in found))
+    write_text(folder / "table1.tex", latex.tables(found))
+    write_text(folder / "methods.md", "\n".join(methods(f) for f in found))
     statistics = json.dumps(statistics_json(found), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(folder / "statistics.json", statistics + "\n")
     for number, f in enumerate(found):
         prefix = f"{number + 1}_" if len(found) > 1 else ""  # several data sets have the same figures
-        write_pictures(folder / "figures", f.pictures, prefix)
+        write_pictures(folder / "figures", f.pictures, formats, prefix)
     write_text(folder / INDEX, report_page(found))
 
 
@@ -68,11 +72,14 @@ def markdown(f: Findings) -> str:
     return table.markdown(f.data) + "\n" + "\n".join([*answers, *notes]) + "\n"
 
 
-def write_pictures(folder: Path, pictures: Sequence[Picture], prefix: str = "") -> None:
-    """``NAME.png`` each."""
+def write_pictures(
+    folder: Path, pictures: Sequence[Picture], formats: Sequence[str] = ("png",), prefix: str = ""
+) -> None:
+    """``NAME.png`` each, and the other formats."""
     folder.mkdir(exist_ok=True)
     for picture in pictures:
-        (folder / f"{prefix}{picture.name}.png").write_bytes(picture.content)
+        for kind in formats:
+            (folder / f"{prefix}{picture.name}.{kind}").write_bytes(picture.file(kind))
 
 
 def write_run_report(run: RunDirectory) -> None:

@@ -100,14 +100,36 @@ def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
     """Runs grouped by their data, features, labels and protocol, then by system, then by seed."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        data, protocol = run.results.data, run.results.protocol
-        labels = (data.name, data.classes, data.levels, data.shared, protocol, run.truth)
-        groups.setdefault(repr((labels, sorted(run.features.items()))), []).append(run)
+        groups.setdefault(repr(identity_of(run)), []).append(run)
     names = unique_names([group[0] for group in groups.values()])
     return [
         DataSet(name, group[0].results.protocol, systems(group))
         for name, group in zip(names, groups.values(), strict=True)
     ]
+
+
+def apart(sets: Sequence[DataSet]) -> list[str]:
+    """Why each data set after the first is none with the first, a sentence each."""
+    first, *others = (identity_of(data.systems[0].runs[0]) for data in sets)
+    return [
+        f"{data.name} is kept apart from {sets[0].name}: they differ in "
+        f"{', '.join(key for key, value in other.items() if value != first[key])}."
+        for data, other in zip(sets[1:], others, strict=True)
+    ]
+
+
+def identity_of(run: FinishedRun) -> dict[str, Any]:
+    """What runs must share to be compared, each under its name for people."""
+    data = run.results.data
+    return {
+        "name": data.name,
+        "classes": data.classes,
+        "levels": data.levels,
+        "shared feature sets": data.shared,
+        "protocol": run.results.protocol,
+        "utterances, splits or labels": run.truth,
+        "the features' values": sorted(run.features.items()),
+    }
 
 
 def unique_names(firsts: Sequence[FinishedRun]) -> list[str]:

@@ -17,6 +17,7 @@ from mer_lightning.model.base import Decision
 from mer_lightning.model.checkpoint import Trained, read_network
 from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision, union
 from mer_lightning.results.description import FILE, REMEDY, Extractors, needed_features, read_description
+from mer_lightning.results.hub import SCHEME, local_folder
 from mer_lightning.results.prediction import Prediction
 
 
@@ -95,15 +96,21 @@ def refuse_no_numbers(posterior: Tensor, valence: Tensor) -> None:
         )
 
 
-def load(path: str | Path, fold: int | None = None) -> Predictor:
-    """The model of a finished run (its directory, or its ``model`` folder).
+def load(path: str | Path, fold: int | None = None, revision: str | None = None) -> Predictor:
+    """The model of a finished run (its directory, or its ``model`` folder), or of the Hugging Face hub.
 
     Args:
+        path: a folder, or ``hf://OWNER/NAME``, which is taken from the hub's local cache or fetched.
         fold: take this fold alone; None: all folds together, as the test figures report.
+        revision: of a model on the hub: a commit, tag or branch.
 
     Raises:
         UserError: no model there, a damaged one, or no such fold.
     """
+    if str(path).startswith(SCHEME):
+        path = local_folder(str(path), revision)
+    elif revision is not None:
+        raise UserError(f"{path}: revision={revision} is for models of the hub, {SCHEME}OWNER/NAME")
     folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
     d = read_description(folder)
     chosen = [m for m in d.networks if fold in (None, m.fold)]

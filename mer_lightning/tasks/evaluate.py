@@ -17,6 +17,7 @@ from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.evaluation import evaluation_page, evaluation_pictures
+from mer_lightning.report.report import write_pictures
 from mer_lightning.results.description import check_extractors
 from mer_lightning.results.evaluation import Evaluation, evaluate
 from mer_lightning.results.prediction import csv_text, predictions_csv
@@ -65,9 +66,7 @@ def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
         rows = [[name, *(getattr(s, m) for m in SHOWN)] for name, s in found.by_group.items()]
         (folder / "groups.csv").write_text(csv_text(["group", *SHOWN], rows), encoding="utf-8")
     pictures = evaluation_pictures(found, predictor.branch_names)
-    (folder / "figures").mkdir()
-    for picture in pictures:
-        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.content)
+    write_pictures(folder / "figures", pictures)
     (folder / "index.html").write_text(evaluation_page(found, pictures), encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     if not config.report.runs:
         raise UserError("report.runs is not set: name the folder that holds the runs, report.runs=DIR")
     folder = Path(config.report.runs)
-    found = write_report(folder)
+    found = write_report(folder, config.report.format)
     console = Console(soft_wrap=True, highlight=False)
     for f in found:
         show(console, f)

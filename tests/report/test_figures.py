@@ -78,6 +78,12 @@ def test_the_front_holds_what_no_other_point_beats() -> None:
         assert sorted(found, key=lambda i: size[i]) == found
 
 
+def test_axes_of_sizes_begin_at_zero() -> None:
+    assert drawn()["pareto"].axes[0].get_xlim()[0] == 0
+    sizes = drawn()["rounds"].axes[-1]
+    assert sizes.get_ylim()[0] == 0
+
+
 def test_shares() -> None:
     assert near_zero(np.array([0.0, 0.0005, -0.0005, 0.5], dtype=np.float32), 1e-3) == 0.75
     counts = np.array([[3.0, 1.0], [0.0, 0.0]])

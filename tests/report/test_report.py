@@ -78,7 +78,7 @@ def few(trained_runs: Path, tmp_path: Path) -> Path:
 def test_the_report_has_all_its_files(reported: Path) -> None:
     report = reported / "report"
     assert {p.name for p in report.iterdir()} == {
-        "table1.csv", "table1.md", "statistics.json", "index.html", "figures",
+        "table1.csv", "table1.md", "table1.tex", "methods.md", "statistics.json", "index.html", "figures",
     }  # fmt: skip
     assert {p.stem for p in (report / "figures").iterdir()} == FIGURES
     assert all(p.read_bytes().startswith(PNG) for p in (report / "figures").iterdir())
@@ -157,6 +157,14 @@ def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(few: Pa
     assert (few / "report" / "mine.txt").read_text() == "mine"
 
 
+def test_two_data_sets_are_kept_apart_and_the_page_says_why(few: Path) -> None:
+    path = few / "enf_0" / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "nested"}))
+    write_report(few)
+    page = Page((few / "report" / "index.html").read_text())
+    assert re.search(r"is kept apart from .*: they differ in protocol\.", page.text)
+
+
 def test_names_are_escaped(few: Path) -> None:
     evil = "<script>alert(1)</script>"
     for run in (p for p in few.iterdir() if p.is_dir()):
@@ -180,7 +188,12 @@ def test_a_runs_own_page(reported: Path) -> None:
         run = RunDirectory(reported / name)
         assert {p.stem for p in run.figures.iterdir()} == figures
         page = check_page((run.path / "report.html").read_text())
-        assert f"{run.read_results().test['test'].com:.4f}" in page.text
+        results = run.read_results()
+        assert f"{results.test['test'].com:.4f}" in page.text
+        assert f"{results.best.selection:.4f} ± {results.best.selection_error:.4f}" in page.text
+        assert "One seed: how much another training would differ" in page.text
+        assert "0.0% fewer" not in page.text
+        assert "100.0% left" not in page.text
 
 
 def test_a_runs_page_can_be_written_again(few: Path) -> None:

@@ -5,7 +5,7 @@ from mer_lightning.report.figures.confusion import Confusion, confusion_figure, 
 from mer_lightning.report.figures.differences import Line, differences_figure
 from mer_lightning.report.figures.pareto import Path2D, front, pareto_figure
 from mer_lightning.report.figures.rounds import Curve, rounds_figure
-from mer_lightning.report.figures.style import png
+from mer_lightning.report.figures.style import png, vector
 from mer_lightning.report.figures.weights import NEAR_ZERO, fusion_weights_figure, weights_figure
 from mer_lightning.report.figures.widths import Widths, widths_figure
 
@@ -25,6 +25,7 @@ __all__ = [
     "png",
     "reliability_figure",
     "rounds_figure",
+    "vector",
     "weights_figure",
     "widths_figure",
 ]

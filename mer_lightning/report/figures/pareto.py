@@ -56,6 +56,7 @@ def pareto_figure(paths: Sequence[Path2D], quality: str, where: str) -> Figure:
     axes.set_ylabel(f"{quality} on {where} (higher is better)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.margins(0.08)
+    axes.set_xlim(0, 1.08 * float(x.max()))
     legend_below(made, axes)
     tidy(axes)
     return made

@@ -8,8 +8,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 DPI = 150
+COLUMN, TEXT_WIDTH = 3.5, 7.16  # inches: one column of a page of two, and both
+SMALLEST = 5.0  # points of text in print
 INK = "#222222"
 GRID = "#dddddd"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -30,6 +34,9 @@ RC: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "text.parse_math": False,  # a class may be called "$"
+    "pdf.fonttype": 42,  # TrueType, embedded: text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mer_lightning",  # the same data, the same file
 }
 
 styled = rc_context(RC)  # decorates every function that draws: texts take their style when they are made
@@ -83,3 +90,27 @@ def png(made: Figure) -> bytes:
     file = io.BytesIO()
     FigureCanvasAgg(made).print_figure(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
+
+
+@styled
+def vector(made: Figure, kind: str) -> bytes:
+    """The figure as ``pdf`` or ``svg``, shrunk to one column of print or, if wide, to both."""
+    fit_to_print(made)
+    file = io.BytesIO()
+    made.savefig(file, format=kind, metadata={"CreationDate" if kind == "pdf" else "Date": None})
+    return file.getvalue()
+
+
+def fit_to_print(made: Figure) -> None:
+    """Shrink a figure with its texts, lines and markers; a small one is not enlarged."""
+    width, height = made.get_size_inches()
+    scale = min(1.0, (COLUMN if width <= 1.5 * COLUMN else TEXT_WIDTH) / width)
+    made.set_size_inches(width * scale, height * scale)
+    for axes in made.axes:
+        size = axes.xaxis.get_tick_params().get("labelsize", RC["xtick.labelsize"])
+        axes.tick_params(labelsize=max(SMALLEST, size * scale))
+    for text in made.findobj(Text):
+        text.set_fontsize(max(SMALLEST, text.get_fontsize() * scale))
+    for line in made.findobj(Line2D):
+        line.set_linewidth(line.get_linewidth() * scale)
+        line.set_markersize(line.get_markersize() * scale)

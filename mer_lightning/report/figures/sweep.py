@@ -46,6 +46,7 @@ def sweep_figure(
         tidy(panel)
     made.suptitle(caption, x=0.01, ha="left", fontsize=9)
     panels[-1].yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    panels[-1].set_ylim(0, 1.1 * max(float(s.values[titles[-1]].max()) for s in series))
     if len(series) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
         made.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))

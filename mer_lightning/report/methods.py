@@ -1,0 +1,134 @@
+"""A methods paragraph for a paper, from ``results.json`` and ``config.yaml`` alone."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mer_lightning.report.findings import Findings
+from mer_lightning.report.runs import FinishedRun
+from mer_lightning.report.systems import DataSet
+from mer_lightning.report.table import sizes
+
+PROTOCOLS = {
+    "paper": "In turn each fold was held out; it stopped the training, chose the round, and was scored.",
+    "nested": "In turn each fold was held out and scored; another fold stopped the training and chose "
+    "the round.",
+    "fixed": "One network was trained on the split train; the split val stopped the training and chose the "
+    "round; the test set was scored once.",
+}
+CHOICES = {
+    "smallest": "the smallest network whose validation score was within one standard error of the best "
+    "(bootstrap over speakers or, where they are not known, utterances)",
+    "best": "the one with the best validation score",
+}
+MISSING = "[The runs do not record the hardware and the commit: add them here.]"
+
+
+def methods(f: Findings) -> str:
+    """A data set's paragraph, with its heading; a setting that differs between runs shows all its values."""
+    runs = [run for system in f.data.systems for run in system.runs]
+    parts = [data_text(f.data, runs), protocol_text(f.data, runs), training_text(runs)]
+    parts += [systems_text(f.data), pruning_text(runs), statistics_text(f), versions_text(runs), MISSING]
+    return f"## Methods: {f.data.name}\n\n{' '.join(part for part in parts if part)}\n"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """``a``, ``a or b``, ``a, b or c``: each value once, in its order."""
+    *most, last = dict.fromkeys(map(str, values))
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def setting(runs: Iterable[FinishedRun], key: str) -> str:
+    """The values of ``GROUP.KEY`` in the runs."""
+
+    def value(run: FinishedRun) -> Any:
+        found: Any = run.config
+        for name in key.split("."):
+            found = found.get(name, "not recorded") if isinstance(found, dict) else "not recorded"
+        return found
+
+    return listed(map(value, runs))
+
+
+def data_text(data: DataSet, runs: list[FinishedRun]) -> str:
+    """Utterances, emotions, features."""
+    d = data.data
+    made = "The data are synthetic: made up. " if data.synthetic else ""
+    levels, shared = (
+        ", ".join(f"{name} ({width})" for name, width in of.items()) for of in (d.levels, d.shared)
+    )
+    groups = len(set(runs[0].group) - {""})
+    speakers = f", of {groups} groups (speakers or the like)" if groups else ""
+    return (
+        f"{made}We used {data.name}: {sizes(data)}{speakers}; {len(d.classes)} emotions "
+        f"({', '.join(d.classes)}){', and valence' if data.has_valence else ''}. "
+        f"Acoustic levels, with their dimensions: {levels}; feature sets that every branch "
+        f"sees: {shared or 'none'}."
+    )
+
+
+def protocol_text(data: DataSet, runs: list[FinishedRun]) -> str:
+    """Folds, and which part did what."""
+    if data.protocol == "fixed":
+        return PROTOCOLS["fixed"]
+    grouped = setting(runs, "data.group")
+    apart = f", no {grouped} in two folds" if grouped and any(runs[0].group) else ""
+    tests = " Test sets were scored by the folds' networks together." if data.parts[1:] else ""
+    folds = listed(run.results.folds for run in runs)
+    return f"Train&Val was divided into {folds} folds{apart}. {PROTOCOLS[data.protocol]}{tests}"
+
+
+def training_text(runs: list[FinishedRun]) -> str:
+    """The schedule of one training."""
+    of: Callable[[str], str] = lambda key: setting(runs, f"trainer.{key}")  # noqa: E731
+    spent = [epochs for run in runs for r in run.results.rounds for epochs in r.epochs]
+    trained = f" (trained: {min(spent)} to {max(spent)})" if spent else ""
+    return (
+        f"A network was trained for at most {of('epochs')} epochs{trained} by {of('optimizer')}, learning "
+        f"rate {of('learning_rate')} ({of('schedule')}), weight decay {of('weight_decay')}, batches of "
+        f"{of('batch_size')}, dropout {setting(runs, 'network.dropout')}, in precision {of('precision')}; it "
+        f"stopped after {of('patience')} epochs without a better {of('monitor')} on validation."
+    )
+
+
+def systems_text(data: DataSet) -> str:
+    """Which systems, with how many seeds; what a seed decides."""
+    each = "; ".join(f"{s.label}, seeds {', '.join(map(str, s.seeds))}" for s in data.systems)
+    folds = "the folds, " if setting(data.systems[0].runs, "data.folds") != "column" else ""
+    drawn = folds if data.protocol != "fixed" else ""
+    return (
+        f"Systems: {each}. A seed decides {drawn}the initial weights, the order of the batches and dropout."
+    )
+
+
+def pruning_text(runs: list[FinishedRun]) -> str:
+    """Rounds of pruning and the choice of a round."""
+    pruned = [run for run in runs if len(run.results.rounds) > 1 and not run.results.transductive]
+    if not pruned:
+        return ""
+    rounds = listed(len(run.results.rounds) - 1 for run in pruned)
+    how = (
+        f"each removed the nodes whose importance (scale: {setting(pruned, 'pnao.scale')}) was below "
+        f"{setting(pruned, 'pnao.rate')} of the largest"
+    )
+    kept = setting(pruned, "pnao.keep")
+    if kept not in ("None", "not recorded"):
+        how += f" or, where pnao.keep was set ({kept}), the least important ones"
+    chosen = listed(CHOICES.get(run.results.chosen_by, run.results.chosen_by) for run in pruned)
+    return (
+        f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first; "
+        f"{how}. The round that is reported is {chosen}; no test set had a say."
+    )
+
+
+def statistics_text(f: Findings) -> str:
+    """Intervals and tests."""
+    several = any(len(system.runs) > 1 for system in f.data.systems)
+    spread = "Scores are means over seeds, with half the 95 % interval." if several else ""
+    return " ".join([spread or "Scores are of one seed each, without an interval.", *f.remarks])
+
+
+def versions_text(runs: list[FinishedRun]) -> str:
+    """The software."""
+    names = list(dict.fromkeys(name for run in runs for name in run.results.versions))
+    each = (f"{name} {listed(v for r in runs if (v := r.results.versions.get(name)))}" for name in names)
+    return f"Software: {', '.join(each)}."
