@@ -19,8 +19,7 @@ RUNS = [shlex.split(c)[3:] for c in COMMANDS if c.startswith("python -m mer_ligh
 RUNS = [run for run in RUNS if "plugins=[my_parts]" not in run]  # tests/plugins/test_docs.py
 
 
-def test_it_is_short_and_has_commands() -> None:
-    assert len(README.splitlines()) < 120
+def test_it_has_commands() -> None:
     assert len(RUNS) >= 6
     assert "make pnao" in COMMANDS
 

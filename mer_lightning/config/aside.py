@@ -30,6 +30,15 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
+class EvaluateConfig:
+    """``task=evaluate``: a trained model on other labelled data."""
+
+    map: dict[str, str] = field(
+        default_factory=dict
+    )  # an emotion of the labels -> the model's, where the names differ
+
+
+@dataclass(kw_only=True)
 class DemoConfig:
     """``task=demo``: a page to drop a clip into."""
 

@@ -172,7 +172,9 @@ class RevisionConfig:
     """Progressive label revision: the test sets' utterances as training data, with predicted labels."""
 
     rounds: int  # 0: none; each round revises the labels by the class probabilities of the one before
-    share: float  # of the unlabelled utterances that are learnt from in the last round, the surest ones
+    share: (
+        float  # of the unlabelled utterances that are learnt from in the last round, the most confident ones
+    )
 
     def __post_init__(self) -> None:
         between("revision.rounds", self.rounds, 0, 1000)

@@ -138,6 +138,7 @@ TASKS = {
     "import": Task("import_store", STORE),
     "extract": Task("extract", {"input": "DIR, the folder of clips"} | STORE),
     "predict": Task("predict", MODEL | PATHS),
+    "evaluate": Task("evaluate", MODEL | {"output": "FOLDER, the folder to write"}),
     "export": Task("export", MODEL | {"output": "FILE, the file to write"}),
     "publish": Task("publish", MODEL | {"output": "FOLDER, the folder to write"}),
     "demo": Task("demo", MODEL),

@@ -7,6 +7,7 @@ from typing import Any
 
 from mer_lightning.config.aside import (
     DemoConfig,
+    EvaluateConfig,
     FoldsConfig,
     ModelConfig,
     PublishConfig,
@@ -58,6 +59,7 @@ class Config:
     folds: FoldsConfig = field(metadata=ASIDE)
     extract: ExtractConfig = field(metadata=ASIDE)
     model: ModelConfig = field(metadata=ASIDE)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig, metadata=ASIDE)
     demo: DemoConfig = field(metadata=ASIDE)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name -> _target_, and its arguments
     logger: dict[str, Any] = field(default_factory=dict, metadata=ASIDE)  # name -> ours, or _target_

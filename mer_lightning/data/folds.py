@@ -35,7 +35,7 @@ def draw_folds(corpus: Corpus, folds: int | str, seed: int, protocol: str = "pap
     return parts
 
 
-class Parts(NamedTuple):
+class FoldParts(NamedTuple):
     """Of one fold's run: (n,) bool masks over Train&Val."""
 
     train: NDArray[np.bool_]
@@ -43,14 +43,14 @@ class Parts(NamedTuple):
     held_out: NDArray[np.bool_]  # is scored
 
 
-def fold_parts(folds: NDArray[np.int64], fold: int, protocol: str) -> Parts:
+def fold_parts(folds: NDArray[np.int64], fold: int, protocol: str) -> FoldParts:
     """Who does what when ``fold`` is held out.
 
     ``paper``, ``fixed``: the held-out fold also stops training. ``nested``: the next fold, cyclically, does.
     """
     held_out = folds == fold
     stopping = folds == (fold + 1) % (int(folds.max()) + 1) if protocol == "nested" else held_out
-    return Parts(~held_out & ~stopping, stopping, held_out)
+    return FoldParts(~held_out & ~stopping, stopping, held_out)
 
 
 def check_folds(

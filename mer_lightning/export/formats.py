@@ -36,7 +36,7 @@ def batched(names: Sequence[str]) -> tuple[dict[str, dict[int, Dim]]]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep what exporters say of their own workings off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -99,7 +99,7 @@ class Onnx(Format):
                 f"the model's {size / 1e9:.1f} GB do not fit in one ONNX file: export one fold, "
                 "model.fold=F, or use format=torch"
             )
-        with quiet():
+        with quiet_exporter():
             made = torch.onnx.export(
                 program,
                 input_names=list(features),
@@ -154,13 +154,13 @@ class Torch(Format):
         """The bytes of the archive."""
         text = json.dumps(dict(description), indent=1, ensure_ascii=False)
         buffer = io.BytesIO()
-        with quiet():
+        with quiet_exporter():
             torch.export.save(program, buffer, extra_files={DESCRIPTION: text})
         return buffer.getvalue()
 
     def runner(self, path: Path) -> Runner:
         """Torch itself, from the file alone."""
-        with quiet():
+        with quiet_exporter():
             module = torch.export.load(path).module()
 
         def run(features: Arrays) -> Arrays:

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from mer_lightning.data.arrays import brief
 from mer_lightning.data.standardise import Standardisation
 from mer_lightning.errors import UserError
-from mer_lightning.export.formats import FORMATS, OUTPUTS, PROGRAM, Arrays, Runner, batched, quiet
+from mer_lightning.export.formats import FORMATS, OUTPUTS, PROGRAM, Arrays, Runner, batched, quiet_exporter
 from mer_lightning.model.base import Decision
 from mer_lightning.model.checkpoint import Trained
 from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision
@@ -147,7 +147,7 @@ def check_place(path: Path, kind: str) -> None:
 def trace(exported: Exported, predictor: Predictor) -> ExportedProgram:
     """The module as a program for any number of rows, without the paths of this machine's sources."""
     features = {name: torch.zeros(2, d) for name, d in predictor.features.items()}
-    with quiet():
+    with quiet_exporter():
         program = torch.export.export(exported, (features,), dynamic_shapes=batched(list(features)))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)

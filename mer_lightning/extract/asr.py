@@ -6,7 +6,7 @@ import torch
 
 from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.errors import UserError
-from mer_lightning.extract.hub import find, load_model, load_processor, quiet, read_config
+from mer_lightning.extract.hub import find, load_model, load_processor, quiet_hub, read_config
 from mer_lightning.extract.registry import device_and_dtype
 from mer_lightning.extract.weights import digest
 from mer_lightning.extract.windows import RATE, Samples, cut_up
@@ -39,7 +39,7 @@ class Transcriber:
         """(n,) samples -> the transcript, "" for silence; windows of 30 seconds one after the other."""
         extractor = self._processor.feature_extractor
         windows = cut_up(samples, extractor.n_samples, 1)
-        with self._lock, quiet():
+        with self._lock, quiet_hub():
             mel = extractor(windows, sampling_rate=RATE, return_tensors="pt").input_features
             tokens = self._model.generate(mel.to(self._model.device, self._model.dtype), **self._options)
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)

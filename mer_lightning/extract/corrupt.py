@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mer_lightning.config.extract import CorruptConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, media_files
-from mer_lightning.extract.encoder import Source
+from mer_lightning.extract.encoder import Modality
 from mer_lightning.extract.media import Frame, Unreadable, read_speech
 
 VOICES = 4  # other clips that speak at a time in babble
@@ -36,7 +36,7 @@ class Corruption:
                 raise UserError(f"extract.corrupt.noise={folder}: no such folder; or say white or babble")
             self.files = list(media_files(folder).values())
 
-    def described(self, source: Source) -> dict[str, Any]:
+    def described(self, source: Modality) -> dict[str, Any]:
         """What provenance says of features from ``source``: nothing where nothing is done to it."""
         s = self.settings
         heard = {"noise": s.noise and Path(s.noise).name, "snr": s.snr} if s.noise else {}

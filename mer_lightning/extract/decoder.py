@@ -11,10 +11,10 @@ from mer_lightning.extract.asr import Transcriber
 from mer_lightning.extract.clips import Clip
 from mer_lightning.extract.corrupt import Corruption
 from mer_lightning.extract.detectors import FaceDetector, make_detector
-from mer_lightning.extract.encoder import Source
+from mer_lightning.extract.encoder import Modality
 from mer_lightning.extract.faces import Faces, read_faces, read_pictures
 from mer_lightning.extract.media import SAMPLE_RATE, Frame, Unreadable, read_frames, read_speech
-from mer_lightning.extract.parts import Record
+from mer_lightning.extract.parts import ClipRecord
 
 # source -> the note of a clip that lacks it
 MISSING = {"speech": "no speech", "faces": "no face", "frames": "no picture", "text": "no transcript"}
@@ -25,8 +25,8 @@ class Decoded:
     """A clip ready for the encoders, or the reason why it is not."""
 
     id: str
-    record: Record = field(default_factory=Record)
-    inputs: dict[Source, Any] = field(default_factory=dict)
+    record: ClipRecord = field(default_factory=ClipRecord)
+    inputs: dict[Modality, Any] = field(default_factory=dict)
     failure: str = ""
 
 
@@ -35,7 +35,7 @@ class Decoder:
 
     def __init__(
         self,
-        sources: set[Source],
+        sources: set[Modality],
         settings: FacesConfig,
         transcribe: Transcriber | None = None,
         corrupt: Corruption | None = None,
@@ -48,7 +48,7 @@ class Decoder:
 
     def __call__(self, clip: Clip) -> Decoded:
         """Decode what the encoders need."""
-        record, inputs = Record(), dict[Source, Any]()
+        record, inputs = ClipRecord(), dict[Modality, Any]()
         try:
             if "speech" in self.sources:
                 record = self._hear(clip, record, inputs)
@@ -66,7 +66,7 @@ class Decoder:
             record = noted(record, MISSING[source])
         return Decoded(clip.id, record, inputs, "" if inputs else ", ".join(record.notes))
 
-    def _hear(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+    def _hear(self, clip: Clip, record: ClipRecord, inputs: dict[Modality, Any]) -> ClipRecord:
         speech = read_speech(clip.path)
         if speech is None:
             return record
@@ -82,13 +82,15 @@ class Decoder:
     def _faces(self, clip: Clip) -> Faces:
         return read_faces(self._frames(clip), self.settings.margin, self._detector())
 
-    def _look(self, record: Record, inputs: dict[Source, Any], source: Source, seen: Faces) -> Record:
+    def _look(
+        self, record: ClipRecord, inputs: dict[Modality, Any], source: Modality, seen: Faces
+    ) -> ClipRecord:
         if len(seen.crops):
             inputs[source] = seen.crops
         record = replace(record, frames=seen.frames_seen, faces=record.faces + seen.faces_found)
         return noted(record, "" if seen.complete else "video cut short")
 
-    def _read(self, clip: Clip, record: Record, inputs: dict[Source, Any]) -> Record:
+    def _read(self, clip: Clip, record: ClipRecord, inputs: dict[Modality, Any]) -> ClipRecord:
         text = clip.transcript
         if not text and self.transcribe and "speech" in inputs:
             text = self.transcribe(inputs["speech"])
@@ -102,6 +104,6 @@ class Decoder:
         return self._of_thread.detector  # type: ignore[no-any-return]
 
 
-def noted(record: Record, note: str) -> Record:
+def noted(record: ClipRecord, note: str) -> ClipRecord:
     """The record with one more note, unless it is empty or there already."""
     return replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record

@@ -6,14 +6,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["speech", "faces", "frames", "text"]
+Modality = Literal["speech", "faces", "frames", "text"]
 Features = dict[str, NDArray[np.float32]]  # feature set -> (D,)
 
 
 class Encoder(Protocol):
     """One pretrained model that turns what it hears or sees of a clip into one or more feature sets."""
 
-    source: Source  # what it needs of a clip
+    source: Modality  # what it needs of a clip
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from mer_lightning.extract.encoder import Features, Source
+from mer_lightning.extract.encoder import Features, Modality
 
 FACE = (224, 224)  # height and width of a crop
 
@@ -27,7 +27,7 @@ class FrameEncoder:
         dtype: torch.dtype,
         batch: int,
         prepare: Callable[[NDArray[np.uint8]], Tensor],
-        source: Source = "faces",
+        source: Modality = "faces",
         video: int = 0,
     ) -> None:
         """``provenance``: of each feature set, in the order of the network's outputs.

@@ -61,7 +61,7 @@ def read_config(pretrained: Pretrained, types: Collection[str] | Callable[[Any],
     """
     import transformers  # late: takes seconds
 
-    with reading(pretrained.folder, remedy), quiet():
+    with reading(pretrained.folder, remedy), quiet_hub():
         config = transformers.AutoConfig.from_pretrained(pretrained.folder, trust_remote_code=False)
         will_do = types(model_class(config)) if callable(types) else config.model_type in types
         if not will_do:
@@ -98,7 +98,7 @@ def load_model(
     folder, options = pretrained.folder, dict[str, Any]()
     if auto == "AutoModel" and "add_pooling_layer" in signature(model_class(config).__init__).parameters:
         options["add_pooling_layer"] = pooled
-    with reading(folder, remedy), quiet(), refusing(folder, remedy):
+    with reading(folder, remedy), quiet_hub(), refusing(folder, remedy):
         model, report = getattr(transformers, auto).from_pretrained(
             folder,
             config=config,
@@ -123,7 +123,7 @@ def load_processor(folder: Path, auto: str, remedy: str, **options: Any) -> Any:
     """
     import transformers
 
-    with quiet():
+    with quiet_hub():
         try:
             made: Any = getattr(transformers, auto).from_pretrained(
                 folder, trust_remote_code=False, **options
@@ -145,7 +145,7 @@ def load_processor(folder: Path, auto: str, remedy: str, **options: Any) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Without the bars of transformers, and its tables of weights that a shortened model rightly ignores."""
     logging: Any = import_module("transformers.utils.logging")  # late: takes seconds
 

@@ -26,7 +26,7 @@ from mer_lightning.files.atomic import UNFINISHED, write_bytes, write_text
 
 
 @dataclass(frozen=True)
-class Record:
+class ClipRecord:
     """What was seen and heard of a clip."""
 
     seconds: float = 0.0  # of speech
@@ -41,7 +41,7 @@ class Part:
     """A clip's outcome: features of the sets that could be made, or the reason why there are none."""
 
     id: str
-    record: Record
+    record: ClipRecord
     features: Features
     failure: str = ""
 
@@ -95,13 +95,15 @@ class Parts:
         path = self._file(clip) if self.has(clip) else self._failed(clip)
         with reading(path, "remove it, and run the same command again"):
             if path == self._failed(clip):
-                return Part(clip, Record(), {}, str(json.loads(path.read_text(encoding="utf-8"))["reason"]))
+                return Part(
+                    clip, ClipRecord(), {}, str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+                )
             with safe_open(path, "numpy") as file:
                 about = json.loads(file.metadata()["part"])
                 features = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if about["id"] != clip or about["digest"] != _digest(features):
                 raise ValueError("its content does not match its digest")
-            return Part(clip, Record(**about["record"]), features)
+            return Part(clip, ClipRecord(**about["record"]), features)
 
     def remove(self) -> None:
         """What this program wrote there, when the store is made; the folder too, if nothing else is in it."""

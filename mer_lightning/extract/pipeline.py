@@ -18,7 +18,7 @@ from mer_lightning.extract.clips import Clip, all_clips
 from mer_lightning.extract.corrupt import Corruption, make_corruption
 from mer_lightning.extract.decoder import MISSING, Decoded, Decoder
 from mer_lightning.extract.detectors import detector_name
-from mer_lightning.extract.encoder import Encoder, Source
+from mer_lightning.extract.encoder import Encoder, Modality
 from mer_lightning.extract.media import SAMPLE_RATE
 from mer_lightning.extract.parts import Part
 from mer_lightning.extract.progress import shown
@@ -43,9 +43,9 @@ class Pipeline:
     corrupt: Corruption | None = None
 
     @property
-    def sources(self) -> set[Source]:
+    def sources(self) -> set[Modality]:
         """What the encoders, and what makes transcripts, need of a clip."""
-        heard: set[Source] = {"speech"} if self.transcribe else set()
+        heard: set[Modality] = {"speech"} if self.transcribe else set()
         return heard | {encoder.source for encoder in self.encoders}
 
     def decoder(self) -> Decoder:
@@ -56,7 +56,7 @@ class Pipeline:
     def provenance(self) -> dict[str, dict[str, Any]]:
         """Feature set -> how it is made, from the file to the numbers."""
         faces = self.settings.faces
-        before: dict[Source, dict[str, Any]] = {
+        before: dict[Modality, dict[str, Any]] = {
             "speech": {"sample_rate": SAMPLE_RATE},
             "faces": {"fps": faces.fps, "detector": detector_name(faces.detector), "margin": faces.margin},
             "frames": {"fps": faces.fps},
@@ -132,7 +132,7 @@ class Extracted(NamedTuple):
     failures: list[tuple[str, str]]  # clip, reason
 
 
-def gather(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
+def collect(parts: Sequence[Part]) -> dict[str, NDArray[np.float32]]:
     """Parts -> feature set -> (N, D), a wholly NaN row where a clip lacks the set."""
     dimensions = {name: len(row) for part in parts for name, row in part.features.items()}
     arrays = {name: np.full((len(parts), d), np.nan, np.float32) for name, d in sorted(dimensions.items())}
@@ -178,7 +178,7 @@ def features_of_clips(
     failures = [(part.id, part.failure) for part in outcomes if part.failure]
     if not parts:
         raise UserError(f"{path}: no clip could be read; the first: {failures[0][0]}: {failures[0][1]}")
-    return Extracted([part.id for part in parts], gather(parts), failures)
+    return Extracted([part.id for part in parts], collect(parts), failures)
 
 
 def as_needed(needed: Mapping[str, Mapping[str, Any]], settings: ExtractConfig) -> ExtractConfig:

@@ -8,14 +8,14 @@ import torch
 
 from mer_lightning.config.extract import SmileConfig
 from mer_lightning.errors import UserError, optional
-from mer_lightning.extract.encoder import Encoder, Features, Source
+from mer_lightning.extract.encoder import Encoder, Features, Modality
 from mer_lightning.extract.media import SAMPLE_RATE
 
 
 class SmileEncoder:
     """An ``Encoder`` of one feature set: 88 numbers of a clip for eGeMAPS."""
 
-    source: Source = "speech"
+    source: Modality = "speech"
 
     def __init__(self, name: str, settings: SmileConfig) -> None:
         opensmile = optional("opensmile", "mer-lightning[smile]")

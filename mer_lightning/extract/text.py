@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mer_lightning.config.extract import TextConfig
 from mer_lightning.errors import UserError
-from mer_lightning.extract.encoder import Encoder, Features, Source
+from mer_lightning.extract.encoder import Encoder, Features, Modality
 from mer_lightning.extract.hub import find, load_model, load_processor, read_config, takes
 from mer_lightning.extract.weights import digest
 
@@ -18,7 +18,7 @@ from mer_lightning.extract.weights import digest
 class TextEncoder:
     """An ``Encoder`` of transcripts, in batches of similar lengths."""
 
-    source: Source = "text"
+    source: Modality = "text"
 
     def __init__(
         self,

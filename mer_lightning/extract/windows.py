@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mer_lightning.config.extract import SpeechConfig
-from mer_lightning.extract.encoder import Features, Source
+from mer_lightning.extract.encoder import Features, Modality
 from mer_lightning.extract.weights import digest
 
 RATE = 16_000  # samples per second
@@ -34,7 +34,7 @@ class WindowEncoder:
     The transformer is cut after the deepest layer that is asked for.
     """
 
-    source: Source = "speech"
+    source: Modality = "speech"
     encoder: Any
     deep: tuple[str, ...]  # how the names of its layers' tensors begin, and of what comes after them
     how: dict[str, Any]  # what its provenance says beyond the common

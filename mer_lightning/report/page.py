@@ -10,7 +10,7 @@ from mer_lightning.report.findings import Findings
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun, part_name, part_scores
 from mer_lightning.report.statistics import MEASURES
-from mer_lightning.report.systems import apart
+from mer_lightning.report.systems import System, apart
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
 
@@ -45,6 +45,7 @@ def environment() -> Environment:
         "part_name": part_name,
         "reason": reason,
         "saving": saving,
+        "score_table": score_table,
         "named": prose.NAMES.get,
     }
     return made
@@ -88,32 +89,30 @@ def run_page(run: FinishedRun, pictures: Sequence[Picture], missing: Sequence[st
         lead=run_sentence(run),
         run=run,
         measures=with_uar(measures(has_valence)),
-        table=score_table(run),
+        table=score_table(System(run.experiment, run.experiment, (run,))),
         notes=[f"round {r.round}, {note}" for r in run.results.rounds for note in r.notes],
         cautions=[*run_cautions(run), *remarks, *missing],
         pictures=pictures,
     )  # fmt: skip
 
 
-def score_table(run: FinishedRun) -> list[list[str]]:
-    """Header, then a row for each score that a part has: its name, and its value on every part.
+def score_table(system: System) -> list[list[str]]:
+    """Header, then a row for each score that a part has: its name, and its mean over seeds on every part.
 
-    Beside a test set's the mean and the standard deviation of the folds' networks, each alone.
+    Of one run there is, beside a test set's, the mean of the folds' networks, each alone, and its spread.
     """
-    results = run.results
-    columns = [
-        (part_name(results, part), run.scores(part), results.single.get(part, {})) for part in run.parts
-    ]
-    header = ["Score"]
-    for part, _, single in columns:
-        header += [part] + [f"{part}, one network"] * bool(single)
-    rows = [header]
-    for m, name in (WIDER | {f"f1_{c}": f"F1 of {c}" for c in run.classes}).items():
-        cells = [name]
-        for _, scores, single in columns:
-            one = f"{single[m].mean:.4f} ± {single[m].deviation:.4f}" if m in single else "-"
-            cells += [score(scores.get(m))] + [one] * bool(single)
-        rows += [cells] * (set(cells[1:]) != {"-"})
+    run, rows = system.runs[0], [["Score"]]
+    single = run.results.single if len(system.runs) == 1 else {}
+    for part in run.parts:
+        name = part_name(run.results, part)
+        rows[0] += [name, f"{name}, one network"] if single.get(part) else [name]
+    for m, title in (WIDER | {f"f1_{c}": f"F1 of {c}" for c in run.classes}).items():
+        cells = []
+        for part in run.parts:
+            cells.append(table.cell(table.mean_score(system, part, m)))
+            if alone := single.get(part):
+                cells.append(f"{alone[m].mean:.4f} ± {alone[m].deviation:.4f}" if m in alone else "-")
+        rows += [[title, *cells]] * (set(cells) != {"-"})
     return rows
 
 

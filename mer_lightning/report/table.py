@@ -73,7 +73,7 @@ def system_row(system: System, wanted: Sequence[tuple[str, str]]) -> Row:
 
 def mean_score(system: System, part: str, measure: str) -> Estimate | None:
     """Mean and interval over the seeds; None where the labels do not say."""
-    values = [run.scores(part)[measure] for run in system.runs]
+    values = [run.scores(part).get(measure) for run in system.runs]
     known = [v for v in values if v is not None]
     return over_seeds(known) if known else None
 

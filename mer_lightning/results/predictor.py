@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mer_lightning.data.corpus import count_missing
 from mer_lightning.errors import UserError
+from mer_lightning.model.base import Decision
 from mer_lightning.model.checkpoint import Trained, read_network
 from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision, union
 from mer_lightning.results.description import FILE, REMEDY, Extractors, needed_features, read_description
@@ -45,7 +46,6 @@ class Predictor:
         """Of the branches that a prediction's weights are for."""
         return union([m.network.branch_names for m in self.members])
 
-    @torch.no_grad()
     def predict(self, features: Mapping[str, NDArray[Any]]) -> Prediction:
         """Emotion and valence of B utterances.
 
@@ -58,12 +58,17 @@ class Predictor:
             UserError: a set is not given, its shape or values are wrong, or so extreme that no decision
                 comes of them.
         """
+        return Prediction.of(self.decide(features), self.classes)
+
+    @torch.no_grad()
+    def decide(self, features: Mapping[str, NDArray[Any]]) -> Decision:
+        """As ``predict``, with what each branch says."""
         tensors = self._checked(features)
         decisions = [m.network(m.standardisation(tensors)) for m in self.members]
         names = [m.network.branch_names for m in self.members]
         decision = ensemble_decision(decisions, self.weights, self.ensemble, names)
         refuse_no_numbers(decision.posterior, decision.valence)
-        return Prediction.of(decision, self.classes)
+        return decision
 
     def _checked(self, features: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}

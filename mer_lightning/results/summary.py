@@ -14,7 +14,7 @@ from mer_lightning.model.decisions import RowDecisions, concatenated
 from mer_lightning.model.metrics import selection
 from mer_lightning.results.choice import selection_error
 from mer_lightning.results.scoring import all_scores, spreads, training_means
-from mer_lightning.training.outcome import Record, read_part, read_record, round_decisions
+from mer_lightning.training.outcome import RoundRecord, read_part, read_record, round_decisions
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RoundSummary:
     """One round over all folds."""
 
     number: int
-    records: list[Record]
+    records: list[RoundRecord]
     selection: float  # mean over folds of the stopping part's score: what the round is chosen by
     validation: AllScores  # of the out-of-fold predictions
     error: float  # standard error of selection
@@ -84,7 +84,7 @@ def selection_score(scores: Sequence[Scores], variance: float, monitor: str = "s
 def summarise(
     monitor: str,
     number: int,
-    records: list[Record],
+    records: list[RoundRecord],
     parts: Sequence[RowDecisions],
     corpus: Corpus,
     stopping: Sequence[RowDecisions] | None = None,

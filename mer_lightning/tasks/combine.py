@@ -28,7 +28,7 @@ from mer_lightning.model.losses import emotion_loss, valence_loss
 from mer_lightning.results.description import Member
 from mer_lightning.results.results import write_files
 from mer_lightning.results.summary import summarise
-from mer_lightning.training.outcome import Record, read_record, round_decisions
+from mer_lightning.training.outcome import RoundRecord, read_record, round_decisions
 
 
 def members(config: Config, corpus: Corpus) -> dict[str, Config]:
@@ -145,13 +145,13 @@ def on_simplex(loss: Callable[[torch.Tensor], torch.Tensor], k: int) -> torch.Te
     return torch.from_numpy(weights / weights.sum()).float()
 
 
-def trained(run: RunDirectory, fold: int, number: int) -> Record:
+def trained(run: RunDirectory, fold: int, number: int) -> RoundRecord:
     """The record of a round on a fold, with the seconds of all the run's rounds."""
     records = [read_record(run.round(fold, r)) for r in range(len(run.read_results().rounds))]
     return replace(records[number], seconds=sum(r.seconds for r in records))
 
 
-def total(records: Sequence[Record]) -> Record:
+def total(records: Sequence[RoundRecord]) -> RoundRecord:
     """The sizes and times of several systems' networks on one fold, added up."""
     summed = ("parameters", "nodes", "macs", "epochs", "seconds")
     sums: dict[str, Any] = {name: sum(getattr(r, name) for r in records) for name in summed}

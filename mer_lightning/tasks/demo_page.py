@@ -13,7 +13,7 @@ from mer_lightning.config.aside import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import MEDIA, all_clips
 from mer_lightning.extract.media import duration
-from mer_lightning.extract.pipeline import Pipeline, gather
+from mer_lightning.extract.pipeline import Pipeline, collect
 from mer_lightning.results.predictor import Predictor
 
 CROPS = 12  # faces shown
@@ -45,7 +45,7 @@ class Explainer:
         if decoded.failure:
             raise UserError(f"this clip cannot be used: {decoded.failure}")
         self.refuse_too_long(decoded.record.seconds)  # a header need not say, nor be right
-        features = gather(self.pipeline.encode([decoded]))
+        features = collect(self.pipeline.encode([decoded]))
         lacking = {
             name: np.full((1, dimension), np.nan, np.float32)
             for name, dimension in self.predictor.features.items()

@@ -16,7 +16,7 @@ from mer_lightning.data.readers.store import write_store
 from mer_lightning.errors import UserError
 from mer_lightning.extract.clips import Clip, Found, find_clips, in_shard
 from mer_lightning.extract.parts import Part, Parts, failures_csv
-from mer_lightning.extract.pipeline import Pipeline, gather, judged, make_pipeline
+from mer_lightning.extract.pipeline import Pipeline, collect, judged, make_pipeline
 from mer_lightning.extract.progress import shown
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.extract.transcripts import with_transcripts
@@ -48,7 +48,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     mine = in_shard(found.clips, part, count)
     pipeline = make_pipeline(make_encoders(settings), settings, found.clips)
     parts.begin(pipeline.provenance)
-    announce(console, found, mine, parts)
+    show_plan(console, found, mine, parts)
     try:
         with parts.lock(f"shard_{part}_{count}"):
             extract(pipeline, [c for c in mine if not parts.has(c.id)], parts)
@@ -67,7 +67,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         )
 
 
-def announce(console: Console, found: Found, mine: Sequence[Clip], parts: Parts) -> None:
+def show_plan(console: Console, found: Found, mine: Sequence[Clip], parts: Parts) -> None:
     """What is going to be done."""
     done = sum(parts.has(c.id) for c in mine)
     of = "" if len(mine) == len(found.clips) else f" of {len(found.clips)}"
@@ -126,7 +126,7 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
         reasons = Counter(part.failure for part in parts).most_common(3)
         listed = "; ".join(f"{count} times {reason}" for reason, count in reasons)
         raise UserError(f"none of the {len(parts)} clips for {store} could be used: {listed}; mend the clips")
-    features = gather(good)
+    features = collect(good)
     if lacking := sorted(pipeline.provenance.keys() - features.keys()):
         raise UserError(
             f"no clip has {lacking[0]}: leave {lacking[0].partition('_')[0]} out of extract.features, and "

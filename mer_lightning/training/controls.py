@@ -13,7 +13,7 @@ from mer_lightning.pnao.compact import prunable_parameters
 from mer_lightning.pnao.masks import Guarded, Importances, random_masks, target_masks, top_k_masks
 from mer_lightning.pnao.nodes import Nodes
 from mer_lightning.pnao.rule import WholeRule
-from mer_lightning.training.outcome import Record, read_record
+from mer_lightning.training.outcome import RoundRecord, read_record
 
 
 def round_seed(seed: int, fold: int, number: int, *rank: int) -> int:
@@ -21,7 +21,7 @@ def round_seed(seed: int, fold: int, number: int, *rank: int) -> int:
     return int(np.random.SeedSequence([seed, fold, number, *rank]).generate_state(1)[0])
 
 
-def reference_record(config: Config, fold: int, number: int | None = None) -> Record:
+def reference_record(config: Config, fold: int, number: int | None = None) -> RoundRecord:
     """Of the PNAO run that a control matches: a round on a fold; None: the round that it chose."""
     run = RunDirectory(Path(str(config.pnao.like)))
     return read_record(run.round(fold, run.best_round() if number is None else number))

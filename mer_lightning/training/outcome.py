@@ -27,7 +27,7 @@ MEASURED = {"loss", "dis", "dim", "com"}  # of every epoch
 
 
 @dataclass(frozen=True)
-class Record:
+class RoundRecord:
     """The numbers of one round on one fold, as PNAO and ``FoldRounds`` describe it."""
 
     fold: int
@@ -56,10 +56,10 @@ def predict_part(network: EmotionNetwork, data: FoldData, rows: NDArray[np.int64
     return concatenated([RowDecisions(batch, network(table[batch].features)) for batch in batches])
 
 
-def read_record(folder: RoundFolder) -> Record:
+def read_record(folder: RoundFolder) -> RoundRecord:
     """The record of a finished round."""
     with reading(folder.record, AGAIN):
-        record = Record(**json.loads(folder.record.read_text(encoding="utf-8"))["record"])
+        record = RoundRecord(**json.loads(folder.record.read_text(encoding="utf-8"))["record"])
         _check_record(record, folder)
         return record
 
@@ -91,7 +91,7 @@ def round_decisions(
     return [*held_out, RowDecisions(tests[0].rows, test)]
 
 
-def _check_record(r: Record, folder: RoundFolder) -> None:
+def _check_record(r: RoundRecord, folder: RoundFolder) -> None:
     """A ValueError unless all values are of the kinds they should be, and the record is of its folder."""
     if (folder.path.parent.name, folder.path.name) != (f"fold_{r.fold}", f"round_{r.round}"):
         raise ValueError(f"the record of fold {r.fold}, round {r.round}"[:LONGEST_REASON])

@@ -9,7 +9,7 @@ from mer_lightning.config.target import made
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun
 from mer_lightning.views.identity import run_name, shown_settings
-from mer_lightning.views.scalars import Row, best_values
+from mer_lightning.views.scalars import LoggedRow, best_values
 from mer_lightning.views.tracker import Memory
 
 GOES_ON_BY = (
@@ -31,7 +31,7 @@ class LoggerSink:
             self.logger.log_hyperparams(shown_settings(config))
         memory.there = str(self.logger.version)
 
-    def log(self, number: int, row: Row) -> None:
+    def log(self, number: int, row: LoggedRow) -> None:
         """The values, at their epoch or round: a row that comes again after a kill falls on itself."""
         self.logger.log_metrics({row.axis: float(row.at), **row.values}, step=row.at)
 

@@ -8,7 +8,7 @@ from mer_lightning.data.corpus import Corpus
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.summary import RoundSummary, summarise_round
 from mer_lightning.training.news import Epoch, News
-from mer_lightning.training.outcome import Record, read_record
+from mer_lightning.training.outcome import RoundRecord, read_record
 
 
 class View(Protocol):
@@ -17,7 +17,7 @@ class View(Protocol):
     def epoch(self, news: Epoch) -> None:
         """An epoch ended."""
 
-    def fold_done(self, record: Record) -> None:
+    def fold_done(self, record: RoundRecord) -> None:
         """A fold finished a round, now or before the run was continued."""
 
     def round_done(self, summary: RoundSummary, share: float) -> None:

@@ -13,7 +13,7 @@ EPOCH, ROUND = "epoch", "round"
 SIZES = ("parameters", "parameters_ratio", "nodes", "macs", "seconds", "selection")
 
 
-class Row(NamedTuple):
+class LoggedRow(NamedTuple):
     """Values at one step of an axis."""
 
     axis: str
@@ -21,19 +21,19 @@ class Row(NamedTuple):
     values: dict[str, float]
 
 
-def epoch_row(fold: int, number: int, values: Mapping[str, float | None]) -> Row:
+def epoch_row(fold: int, number: int, values: Mapping[str, float | None]) -> LoggedRow:
     """An epoch of a fold, the ``number``-th over all its rounds."""
-    return Row(EPOCH, number, known(f"fold_{fold}", values))
+    return LoggedRow(EPOCH, number, known(f"fold_{fold}", values))
 
 
-def round_row(entry: Round) -> Row:
+def round_row(entry: Round) -> LoggedRow:
     """A round of ``results.json``: sizes, scores out of fold, by fold, and of each test set."""
     values = known("round", {name: getattr(entry, name) for name in SIZES} | entry.validation.flat())
     for fold, scores in enumerate(entry.by_fold):
         values |= known(f"round/fold_{fold}", scores.flat())
     for split, scores in entry.test.items():
         values |= known(f"round/test_{split}", scores.flat())
-    return Row(ROUND, entry.round, values)
+    return LoggedRow(ROUND, entry.round, values)
 
 
 def best_values(results: Results) -> dict[str, float]:

@@ -7,7 +7,7 @@ from matplotlib.image import imread
 from mer_lightning.errors import optional
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun
-from mer_lightning.views.scalars import Row, best_values
+from mer_lightning.views.scalars import LoggedRow, best_values
 from mer_lightning.views.tracker import Memory, say
 
 
@@ -23,7 +23,7 @@ class TensorBoardSink:
         self.writer = check_installed().SummaryWriter(str(run.tensorboard))
         say(f"dashboard: tensorboard --logdir '{run.tensorboard}'")
 
-    def log(self, number: int, row: Row) -> None:
+    def log(self, number: int, row: LoggedRow) -> None:
         """Scalars at the row's step."""
         for name, value in row.values.items():
             self.writer.add_scalar(name, value, row.at)

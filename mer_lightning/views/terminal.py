@@ -27,7 +27,7 @@ from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
 from mer_lightning.results.summary import RoundSummary, splits_line
 from mer_lightning.training.news import Epoch
-from mer_lightning.training.outcome import Record
+from mer_lightning.training.outcome import RoundRecord
 
 SYNTHETIC = "synthetic data: made up, its figures say nothing about people"
 
@@ -92,7 +92,7 @@ class Display:
         text = f"round {news.round}  epoch {news.epoch}/{total}  score {news.score:.4f}"
         self.bars.update(self.fold_bars[news.fold], news=text)
 
-    def fold_done(self, record: Record) -> None:
+    def fold_done(self, record: RoundRecord) -> None:
         """Advance the fold's bar."""
         self.bars.advance(self.fold_bars[record.fold])
 

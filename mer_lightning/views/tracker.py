@@ -16,8 +16,8 @@ from mer_lightning.files.strict_json import as_json, read_json
 from mer_lightning.report.runs import FinishedRun, read_run
 from mer_lightning.results.summary import RoundSummary
 from mer_lightning.training.news import Epoch
-from mer_lightning.training.outcome import Record, read_record
-from mer_lightning.views.scalars import Row, epoch_row, round_row
+from mer_lightning.training.outcome import RoundRecord, read_record
+from mer_lightning.views.scalars import LoggedRow, epoch_row, round_row
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Memory:
 class Sink(Protocol):
     """A dashboard that is open. What it raises ends the tracking, not the run."""
 
-    def log(self, number: int, row: Row) -> None:
+    def log(self, number: int, row: LoggedRow) -> None:
         """A row of scalars, the ``number``-th of the run."""
 
     def flush(self) -> None:
@@ -73,7 +73,7 @@ class Tracker:
         before = self._epochs_before(news.fold, news.round)
         self._epochs(news.fold, [epoch_row(news.fold, before + news.epoch, news.values)])
 
-    def fold_done(self, record: Record) -> None:
+    def fold_done(self, record: RoundRecord) -> None:
         """Log those of the round's epochs that were not seen."""
         before = self._epochs_before(record.fold, record.round)
         told = [epoch_row(record.fold, before + i, values) for i, values in enumerate(record.history, 1)]
@@ -85,7 +85,7 @@ class Tracker:
             self.before[fold, number] = sum(len(record.history) for record in earlier)
         return self.before[fold, number]
 
-    def _epochs(self, fold: int, rows: list[Row]) -> None:
+    def _epochs(self, fold: int, rows: list[LoggedRow]) -> None:
         """Log what is new; of a round that was interrupted, the epochs come again, and are the same."""
         new = [row for row in rows if row.at > self.memory.epochs.get(str(fold), 0)]
         if self.sink and new and self._log(new):
@@ -125,7 +125,7 @@ class Tracker:
             self.memory.rounds = entry.round + 1
             self._remember()
 
-    def _log(self, rows: list[Row]) -> bool:
+    def _log(self, rows: list[LoggedRow]) -> bool:
         """Whether the rows are on their way."""
         with self._forgiving():
             if self.sink:

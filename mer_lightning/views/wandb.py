@@ -13,7 +13,7 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.pictures import confusion_counts
 from mer_lightning.report.runs import TRAIN_VAL, FinishedRun
 from mer_lightning.views.identity import run_group, run_name, shown_settings
-from mer_lightning.views.scalars import Row, best_values
+from mer_lightning.views.scalars import LoggedRow, best_values
 from mer_lightning.views.tracker import Memory, say
 
 REACH_SECONDS = 30.0  # to wait for a server at the start; then the run is tracked offline
@@ -23,7 +23,7 @@ CONFUSION = ("Actual", "Predicted", "nPredictions")  # the columns that W&B's ow
 HOW_TO_LOG_IN = "run `wandb login`, set WANDB_API_KEY, or track without a server: logger.wandb.mode=offline"
 
 
-def quiet() -> wandb.Settings:
+def quiet_settings() -> wandb.Settings:
     """Nothing on the terminal, and nothing of this machine: paths, arguments, host, code."""
     return wandb.Settings(
         console="off",
@@ -84,7 +84,7 @@ class WandbSink:
             tags=logger.tags,
             config=shown_settings(self.config),
             dir=self.directory.path,
-            settings=quiet(),
+            settings=quiet_settings(),
         )
 
     def where(self) -> str:
@@ -93,7 +93,7 @@ class WandbSink:
             return f"wandb sync '{Path(self.run.dir).parent}' (tracked offline)"
         return str(self.run.url)
 
-    def log(self, number: int, row: Row) -> None:
+    def log(self, number: int, row: LoggedRow) -> None:
         """Scalars, each metric tied to its axis by its exact name: a pattern would race with the first row.
 
         ``number`` is W&B's step: it goes on where a killed run's left off, so that nothing is there twice.

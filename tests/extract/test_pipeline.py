@@ -16,16 +16,16 @@ from mer_lightning.errors import UserError
 from mer_lightning.extract import pipeline as module
 from mer_lightning.extract.clips import Clip, all_clips, find_clips, in_shard
 from mer_lightning.extract.decoder import Decoded
-from mer_lightning.extract.encoder import Features, Source
-from mer_lightning.extract.parts import Part, Parts, Record
-from mer_lightning.extract.pipeline import Pipeline, gather, judged, pipeline_for
+from mer_lightning.extract.encoder import Features, Modality
+from mer_lightning.extract.parts import ClipRecord, Part, Parts
+from mer_lightning.extract.pipeline import Pipeline, collect, judged, pipeline_for
 from tests.conftest import composed
 
 
 class Loudness:
     """Stands in for a speech encoder: two numbers that tell clips apart."""
 
-    source: Source = "speech"
+    source: Modality = "speech"
 
     def __init__(self, layer: int = 1) -> None:
         self.provenance = {"loud": {"encoder": "loud", "layer": layer}}
@@ -39,7 +39,7 @@ class Loudness:
 class Look:
     """Stands in for an encoder of faces."""
 
-    source: Source = "faces"
+    source: Modality = "faces"
     provenance = {"look": {"encoder": "look"}}  # noqa: RUF012
 
     def encode(self, clips: Sequence[NDArray[Any]]) -> list[Features]:
@@ -103,12 +103,12 @@ def test_a_clip_without_a_face(missing: str, failure: str) -> None:
     pipeline = Pipeline([Loudness(), Look()], settings(missing=missing))
     heard = np.ones(10, np.float32)
     seen = np.zeros((2, 224, 224, 3), np.uint8)
-    blind = Decoded("blind", Record(notes=["no face"]), {"speech": heard})
-    whole = Decoded("whole", Record(), {"speech": heard, "faces": seen})
+    blind = Decoded("blind", ClipRecord(notes=["no face"]), {"speech": heard})
+    whole = Decoded("whole", ClipRecord(), {"speech": heard, "faces": seen})
     parts = [judged(part, missing) for part in pipeline.encode([blind, whole])]
     assert [part.failure for part in parts] == [failure, ""]
     assert sorted(parts[1].features) == ["look", "loud"]
-    arrays = gather([part for part in parts if not part.failure])
+    arrays = collect([part for part in parts if not part.failure])
     assert arrays["look"].shape == (1 if failure else 2, 3)
     assert np.isnan(arrays["look"][0]).all() == (not failure)
     assert np.isfinite(arrays["loud"]).all()
@@ -155,9 +155,9 @@ def test_a_damaged_part_is_noticed(tmp_path: Path) -> None:
     clip = Clip(Utterance("x"), write_wav(tmp_path / "x.wav"))
     parts = Parts(tmp_path / "store", [clip])
     parts.begin({"a": {"layer": 1}})
-    parts.write(Part("x", Record(1.5, 3, 2, ["no face"]), {"a": np.arange(3, dtype=np.float32)}))
+    parts.write(Part("x", ClipRecord(1.5, 3, 2, ["no face"]), {"a": np.arange(3, dtype=np.float32)}))
     kept = parts.read("x")
-    assert kept.record == Record(1.5, 3, 2, ["no face"])
+    assert kept.record == ClipRecord(1.5, 3, 2, ["no face"])
     assert kept.features["a"].tolist() == [0, 1, 2]
     (file,) = parts.path.glob("*.safetensors")
     content = bytearray(file.read_bytes())
@@ -174,7 +174,7 @@ def test_features_that_are_no_numbers_are_a_failure() -> None:
         def encode(self, clips: Sequence[NDArray[Any]]) -> list[Features]:
             return [{"loud": np.array([np.nan, 1], np.float32)} for _ in clips]
 
-    (part,) = Pipeline([Broken()], settings()).encode([Decoded("x", Record(), {"speech": np.ones(3)})])
+    (part,) = Pipeline([Broken()], settings()).encode([Decoded("x", ClipRecord(), {"speech": np.ones(3)})])
     assert part.failure == "loud became NaN or infinite"
     assert not part.features
 

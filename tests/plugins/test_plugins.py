@@ -17,8 +17,12 @@ from mer_lightning.config.identity import recorded
 from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.config.registry import FUSIONS
 from mer_lightning.errors import UserError
+from mer_lightning.extract.registry import make_encoders
 from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Architecture
+from mer_lightning.model.hierarchical import HierarchicalNetwork
+from mer_lightning.plugins import encoder, network
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed
 from tests.tasks.helpers import without_timings
@@ -139,6 +143,31 @@ def test_from_python(here: Path) -> None:
     module = EmotionModule.for_data(data, fusion="sharp", power=5.0, optimizer="sgd", momentum=0.5)
     assert module.network.fusion.power == 5.0
     assert data.corpus.dimensions == {"a": 5, "b": 5, "c": 5}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_network_and_an_encoder() -> None:
+    @network("steep")
+    class Steep(HierarchicalNetwork):
+        def __init__(self, architecture: Architecture, slope: float = 1.0) -> None:
+            super().__init__(architecture)
+            self.slope = slope
+
+    @encoder("loud")
+    class Loud:
+        source = "speech"
+
+        def __init__(self, device: object, dtype: object, gain: float = 1.0) -> None:
+            self.gain = gain
+
+    config = composed("network=steep", "network.slope=2", "extract.features=[loud]", "extract.gain=3")
+    assert config.network.slope == 2.0
+    module = EmotionModule(levels={"a": 3}, classes=["x", "y"], network="steep", slope=2.0)
+    assert module.network.slope == 2.0
+    assert module.network.architecture.plugins == {"network.kind": __name__}
+    assert module.node_groups().groups
+    (made,) = make_encoders(config.extract)
+    assert made.gain == 3.0
 
 
 def test_an_experiment_of_the_users_names_its_plugins(here: Path) -> None:

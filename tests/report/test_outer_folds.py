@@ -59,7 +59,7 @@ def test_the_folds_tests_are_put_together(compare: ModuleType, runs: Path) -> No
     assert [float(c) for c in row.split("|")[2:5]] == pytest.approx([*scores, np.mean(scores)], abs=1e-4)
 
     systems = compare.by_system(compare.find_runs(runs))
-    merged = compare.merged(systems["enf"][0])
+    merged = compare.merged(systems["enf"].seeds[0])
     assert len(set(merged.ids)) == len(merged.ids) == 60  # every utterance is tested once
     classes = np.array(merged.classes)
     assert classes[merged.predicted].tolist() == predicted[0] + predicted[1]

@@ -15,7 +15,7 @@ from mer_lightning.report.runs import FinishedRun
 from mer_lightning.tasks import fit
 from mer_lightning.training.crossval import FoldWorker
 from mer_lightning.views import tracking
-from mer_lightning.views.scalars import Row
+from mer_lightning.views.scalars import LoggedRow
 from mer_lightning.views.tracker import Memory
 
 BLOCK, FULL, LAST = 32768, 1, 4  # bytes; kinds of pieces that end a record
@@ -25,7 +25,7 @@ class Listener:
     """A sink that keeps what it is told; ``breaks_at`` is the number of a row that it chokes on."""
 
     def __init__(self, breaks_at: int | None = None) -> None:
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, LoggedRow] = {}
         self.opened: list[str] = []
         self.finished: list[FinishedRun] = []
         self.closed: list[bool] = []
@@ -35,7 +35,7 @@ class Listener:
         self.opened.append(memory.id)
         return self
 
-    def log(self, number: int, row: Row) -> None:
+    def log(self, number: int, row: LoggedRow) -> None:
         if number == self.breaks_at:
             raise ConnectionError("the server is gone")
         assert number not in self.rows

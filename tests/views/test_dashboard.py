@@ -7,7 +7,7 @@ import pytest
 
 from mer_lightning.files.recorded import Data, Results, Round
 from mer_lightning.tasks.dashboard import workspace
-from mer_lightning.training.outcome import Record
+from mer_lightning.training.outcome import RoundRecord
 from mer_lightning.views.scalars import best_values, epoch_row, round_row
 from tests.scores import made_scores
 
@@ -15,7 +15,7 @@ pytest.importorskip("wandb_workspaces")
 SCORES = made_scores()
 ENTRY = Round(0, 1, 1.0, 1, 1, 1.0, [1], 0.5, 0.0, SCORES, [SCORES], {"test": SCORES}, 0.0, [])
 NUMBERS = dict.fromkeys(("fold", "round", "parameters", "prunable", "nodes", "macs", "epochs"), 1)
-RECORD = Record(
+RECORD = RoundRecord(
     **NUMBERS | {"fold": 0, "round": 0},
     score=0.5,
     widths={},

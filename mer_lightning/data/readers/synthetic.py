@@ -44,7 +44,7 @@ class Size(NamedTuple):
     scene: int
 
 
-class View(NamedTuple):
+class MadeSet(NamedTuple):
     """What a feature set sees: how well it tells each emotion, in the order of the classes."""
 
     gains: tuple[float, ...]
@@ -53,11 +53,11 @@ class View(NamedTuple):
 
 SIZES = {"small": Size(1200, 240, 128, 64, 128), "full": Size(3373, 411, 1024, 1024, 2048)}
 VIEWS = {
-    "acoustic_low": View((0.8, 1.7, 0.8, 0.7, 0.6, 1.6), acoustic=True),
-    "acoustic_mid": View((1.2, 1.2, 0.8, 1.7, 0.8, 0.8), acoustic=True),
-    "acoustic_high": View((1.3, 0.7, 1.3, 0.9, 1.7, 0.7), acoustic=True),
-    "visual_face": View((1.0, 0.8, 2.0, 0.9, 0.7, 1.4), acoustic=False),
-    "visual_scene": View((0.7, 0.7, 0.9, 0.8, 0.7, 0.7), acoustic=False),
+    "acoustic_low": MadeSet((0.8, 1.7, 0.8, 0.7, 0.6, 1.6), acoustic=True),
+    "acoustic_mid": MadeSet((1.2, 1.2, 0.8, 1.7, 0.8, 0.8), acoustic=True),
+    "acoustic_high": MadeSet((1.3, 0.7, 1.3, 0.9, 1.7, 0.7), acoustic=True),
+    "visual_face": MadeSet((1.0, 0.8, 2.0, 0.9, 0.7, 1.4), acoustic=False),
+    "visual_scene": MadeSet((0.7, 0.7, 0.9, 0.8, 0.7, 0.7), acoustic=False),
 }
 LEVELS = tuple(name for name, view in VIEWS.items() if view.acoustic)
 SHARED = tuple(name for name, view in VIEWS.items() if not view.acoustic)

@@ -1,0 +1,91 @@
+"""``task=evaluate``: a finished run's model on other labelled data, into a folder of its own."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from mer_lightning.config.registry import READERS
+from mer_lightning.config.schema import Config
+from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.paths import require_sets
+from mer_lightning.errors import UserError
+from mer_lightning.files.atomic import new_folder
+from mer_lightning.files.recorded import AllScores
+from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.evaluation import evaluation_page, evaluation_pictures
+from mer_lightning.results.description import check_extractors
+from mer_lightning.results.evaluation import Evaluation, evaluate
+from mer_lightning.results.prediction import csv_text, predictions_csv
+from mer_lightning.results.predictor import Predictor, load
+from mer_lightning.views.terminal import number, print_whole
+
+FILE = "evaluation.json"
+SHOWN = ("dis", "uar", "accuracy", "dim", "ccc", "com")
+ADVICE = "the model needs it: name the sets as they were in training"
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Score the model on ``data=...``, write the folder, show the scores."""
+    output = Path(str(config.output)).expanduser()
+    if output.exists() and not (output / FILE).is_file():
+        raise UserError(f"output={output}: exists, and is no evaluation to replace; give another name")
+    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    found = evaluate(predictor, read(config, predictor), config.evaluate.map)
+    with new_folder(output) as folder:
+        write(folder, found, predictor)
+    show(found, output)
+
+
+def read(config: Config, predictor: Predictor) -> Corpus:
+    """The labelled data, with the feature sets that the model needs, made as its own were."""
+    corpus: Corpus = READERS.make(config.data.reader, config.data, **vars(config.data))
+    require_sets(predictor.features, corpus.features, config.data.root or corpus.name, ADVICE)
+    check_extractors(predictor.extractors, corpus.extractors, corpus.name)
+    return corpus
+
+
+def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
+    """``evaluation.json``, the tables and the page."""
+    scores = {
+        "n": len(found.corpus.utterances),
+        "data": found.corpus.name,
+        "classes": list(found.corpus.classes),
+        "scores": asdict(found.whole),
+        "splits": {name: asdict(s) for name, s in found.by_split.items()},
+        "unmapped": found.unmapped,
+    }
+    (folder / FILE).write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    table = predictions_csv(found.corpus, [found.decisions], predictor.branch_names)
+    (folder / "predictions.csv").write_text(table, encoding="utf-8")
+    if found.by_group:
+        rows = [[name, *(getattr(s, m) for m in SHOWN)] for name, s in found.by_group.items()]
+        (folder / "groups.csv").write_text(csv_text(["group", *SHOWN], rows), encoding="utf-8")
+    pictures = evaluation_pictures(found, predictor.branch_names)
+    (folder / "figures").mkdir()
+    for picture in pictures:
+        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.content)
+    (folder / "index.html").write_text(evaluation_page(found, pictures), encoding="utf-8")
+
+
+def show(found: Evaluation, output: Path) -> None:
+    """Scores of the whole and of each split on the terminal."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    for column in ("", *SHOWN):
+        table.add_column(column, justify="right" if column else "left")
+    parts: dict[str, AllScores] = {"all": found.whole}
+    parts |= found.by_split if len(found.by_split) > 1 else {}
+    for name, scores in parts.items():
+        table.add_row(name, *(number(getattr(scores, m)) for m in SHOWN))
+    print_whole(table)
+    for emotion, count in found.unmapped.items():
+        console.print(
+            f"note: {count} utterances are {emotion}, which the model does not know: not scored; "
+            f"evaluate.map={{{emotion}: EMOTION}} maps it",
+            markup=False,
+        )
+    console.print(f"evaluation  {(output / 'index.html').absolute()}", markup=False)
