@@ -117,4 +117,4 @@ def reason(results: Results) -> str:
 def saving(results: Results) -> str:
     """What the chosen round saves, in words; "" where nothing was pruned."""
     share = 1 - results.best.parameters_ratio
-    return f"{share:.1%} fewer parameters than before pruning" if share > 0 else ""
+    return f"{share:.1%} fewer parameters than before pruning" if share >= 0.0005 else ""
