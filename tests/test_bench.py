@@ -122,8 +122,8 @@ def test_the_counted_products_are_those_that_torch_counts() -> None:
 def test_the_plain_loop_learns_as_ours_does() -> None:
     config = settings(*SMALL, "trainer.learning_rate=0.01")
     data = fold_data(config)
-    ours, plain = new_module(config, data), Loop(new_module(config, data), data)
-    epoch_of_ours(ours, data, 4)
+    ours, plain = new_module(config, data), Loop(config, new_module(config, data), data)
+    epoch_of_ours(config, ours, data, 4)
     plain.epoch()
     first = plain.best
     for _ in range(3):
@@ -150,7 +150,7 @@ def test_the_baselines_way_trains_on_the_same_numbers() -> None:
     assert torch.equal(found.emotion, expected.emotion)
     assert torch.equal(found.valence.nan_to_num(9), expected.valence.nan_to_num(9))
 
-    peer = Loop(new_module(config, data), data, PEER)
+    peer = Loop(config, new_module(config, data), data, PEER)
     assert not [m for m in peer.network.modules() if isinstance(m, Dropout)]
     before = [w.detach().clone() for w in peer.weights]
     peer.epoch()
@@ -161,7 +161,7 @@ def test_the_sparse_term_is_the_same_in_the_graph() -> None:
     config = settings(*SMALL, "network.dropout=0", "loss.alpha=0.01")
     data = fold_data(config)
     module, batch = new_module(config, data), data.table(CPU)[torch.from_numpy(data.train_rows[:32])]
-    loops = [Loop(module, data, Way(sparse_term=in_graph)) for in_graph in (False, True)]
+    loops = [Loop(config, module, data, Way(sparse_term=in_graph)) for in_graph in (False, True)]
     for loop in loops:
         loop.step(batch)
     for ours, theirs in zip(*(loop.weights for loop in loops), strict=True):

@@ -83,7 +83,7 @@ def test_every_choice_composes(choice: str) -> None:
         (["pnao.rate=-0.1"], "pnao.rate=-0.1: expected a value in [0, 1)"),
         (["pnao.rate=nan"], "pnao.rate=nan"),
         (["pnao.rounds=two"], "pnao.rounds=two: Value 'two' of type 'str' could not be converted to Integer"),
-        (["task=predit"], "task=predit: expected one of fit, import, extract, predict, export"),
+        (["task=predit"], "task=predit: expected one of fit, import, extract, predict, evaluate"),
         (["+experiment=pano"], "experiment=pano: expected one of baseline, enf,"),
         (["fusion=linear"], "one weight per level"),
         (["fusion=linear", "fusion.weights=[1,2]"], "2 weights for 3 levels"),

@@ -109,7 +109,8 @@ class Results:
             raise ValueError("rounds are not numbered 0, 1, ...")
         if self.best_round not in range(len(self.rounds)):
             raise ValueError("best_round is none of its rounds")
-        if any(r.test and r.test.keys() != self.test.keys() for r in self.rounds):
+        scored = [r for r in self.rounds if r.test or self.protocol != "fixed"]
+        if any(r.test.keys() != self.test.keys() for r in scored):
             raise ValueError("its rounds have other test sets than it has")
 
     @property

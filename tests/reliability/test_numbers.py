@@ -13,7 +13,7 @@ from mer_lightning import load
 from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Results
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model import module
+from mer_lightning.model import losses
 from mer_lightning.model.losses import emotion_loss
 from mer_lightning.report.report import write_run_report
 from mer_lightning.tasks import fit
@@ -174,13 +174,15 @@ def test_an_infinite_gradient_is_told_by_the_batch_after_it(
         def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
             return gradient * float("inf")
 
-    def loss(posteriors: torch.Tensor, emotions: torch.Tensor) -> torch.Tensor:
+    def loss(posteriors: torch.Tensor, *target: Any) -> torch.Tensor:
+        value = emotion_loss(posteriors, *target)
+        if not posteriors.requires_grad:  # validation's
+            return value
         calls.append(1)
-        value = emotion_loss(posteriors, emotions)
         return Infinite.apply(value) if len(calls) == batches + 2 else value
 
     calls: list[int] = []
-    monkeypatch.setattr(module, "emotion_loss", loss)
+    monkeypatch.setattr(losses, "emotion_loss", loss)
     with pytest.raises(UserError, match=r"the loss became nan in batch 3 of epoch 1"):
         fitted(tmp_path, "trainer.batch_size=4", "trainer.epochs=3")
 
@@ -196,12 +198,20 @@ def test_a_feature_that_is_no_number_is_named_before_training(tmp_path: Path, va
 
 
 def test_features_too_large_to_decide_on_are_refused_not_answered_with_nan(tmp_path: Path) -> None:
-    fitted(tmp_path, scale=1e-30)
+    fitted(tmp_path, "data.clip=null", scale=1e-30)
     predictor = load(tmp_path / "run")
     rows = {name: np.zeros((3, d), np.float32) for name, d in predictor.features.items()}
     rows["level0"][1] = 3e38
     with pytest.raises(UserError, match=r"no decision comes of row 1 "):
         predictor.predict(rows)
+
+
+def test_features_far_out_are_clipped_and_decided_on(tmp_path: Path) -> None:
+    fitted(tmp_path, scale=1e-30)
+    predictor = load(tmp_path / "run")
+    rows = {name: np.zeros((3, d), np.float32) for name, d in predictor.features.items()}
+    rows["level0"][1] = 3e38
+    assert np.isfinite(predictor.predict(rows).posterior).all()
 
 
 def test_a_valence_that_float32_cannot_hold(tmp_path: Path) -> None:
