@@ -99,6 +99,11 @@ class Corpus:
         return np.array([i for i, u in enumerate(self.utterances) if u.split in splits], dtype=np.int64)
 
 
+def cluster_keys(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """What must stay together, and is drawn together, of each of N utterances: its group, else it alone."""
+    return [f"group {g}" if g else f"utterance {i}" for g, i in zip(groups, ids, strict=True)]
+
+
 def check_id(utterance_id: str, where: str) -> str:
     """The id itself, if it is safe as a file's name; a UserError otherwise.
 

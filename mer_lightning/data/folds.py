@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_lightning.config.groups import DataConfig
-from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, cluster_keys
 from mer_lightning.data.labels import read_table, whole_number
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
@@ -170,7 +170,7 @@ def _split(utterances: list[Utterance], folds: int, seed: int) -> NDArray[np.int
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     known = any(u.group for u in utterances)
-    groups = [f"group {u.group}" if u.group else f"utterance {u.id}" for u in utterances]
+    groups = cluster_keys([u.group for u in utterances], [u.id for u in utterances])
     if len(set(groups)) < folds:
         what = "groups (data.group)" if known else "utterances"
         raise UserError(

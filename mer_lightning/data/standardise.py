@@ -111,23 +111,25 @@ def fit_standardisation(
     return Standardisation(mean, deviation, NO_CLIP if clip is None else torch.tensor(float(clip)))
 
 
-def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardisation) -> list[str]:
-    """A sentence for every feature set with values that ``by`` clips: how many, and the farthest column."""
-    notes = []
+def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardisation) -> str:
+    """What ``by`` clips of each feature set, and where the farthest value is; "" where nothing is clipped."""
+    found = []
     for name, array in features.items():
-        beyond, farthest = 0, np.zeros(array.shape[1], dtype=np.float32)
-        for start in range(0, len(array), BLOCK):
-            block = torch.from_numpy(gather(array, np.arange(start, min(start + BLOCK, len(array)))))
-            z = ((block - by.mean[name]) / by.deviation[name]).abs().nan_to_num(0.0)
-            beyond += int((z > by.clip).sum())
-            farthest = np.maximum(farthest, z.max(dim=0).values.numpy())
-        if columns := int((farthest > float(by.clip)).sum()):
-            notes.append(
-                f"{name}: {beyond / array.size:.2%} of the values, in {columns} of {len(farthest)} columns, "
-                f"lie beyond data.clip={float(by.clip):g} deviations and are clipped; the farthest, column "
-                f"{farthest.argmax()} (from 0), at {farthest.max():,.0f}"
-            )
-    return notes
+        z = (
+            ((torch.from_numpy(np.ascontiguousarray(array)) - by.mean[name]) / by.deviation[name])
+            .abs()
+            .nan_to_num(0.0)
+        )
+        share, farthest = float((z > by.clip).float().mean()), z.max(dim=0).values
+        if share:
+            column = int(farthest.argmax())
+            found.append(f"{name} {share:.2%}, farthest {float(farthest[column]):,.0f} in column {column}")
+    if not found:
+        return ""
+    return (
+        f"data.clip={float(by.clip):g}: values more deviations than that from the mean are cut off (columns "
+        f"counted from 0): {'; '.join(found)}"
+    )
 
 
 def _moments(

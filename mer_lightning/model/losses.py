@@ -54,6 +54,22 @@ def valence_loss(predicted: Tensor, valence: Tensor) -> Tensor:
     return masked_mean(squared if squared.ndim == 1 else squared.mean(dim=1), known)
 
 
+def share_of_labels(known: Tensor, everywhere: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
+    """What makes the mean gradient of all ranks the gradient of the whole batch, however it is divided.
+
+    A loss is a mean over this rank's known labels: times their share of all ranks' and the number of
+    ranks, its mean over the ranks is the mean over all labels.
+
+    Args:
+        known: (2,) labels for each task in this rank's part of the batch.
+        everywhere: (2,) in all ranks' parts.
+
+    Returns:
+        (2,) factors on the losses, 1 where this process is alone; (2,) whether any rank has labels.
+    """
+    return ranks * known / everywhere.clamp_min(1), everywhere > 0
+
+
 def task_losses(
     decision: Decision,
     batch: Batch,

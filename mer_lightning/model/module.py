@@ -1,7 +1,7 @@
 """The LightningModule: the network, its losses and scores, the optimiser."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import lightning as L
@@ -15,38 +15,13 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Scores
 from mer_lightning.model.base import Architecture, Decision
 from mer_lightning.model.build import build
-from mer_lightning.model.losses import UncertaintyWeighting, emotion_weights, task_losses
+from mer_lightning.model.losses import UncertaintyWeighting, emotion_weights, share_of_labels, task_losses
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
+from mer_lightning.model.optimizer import schedule_factor
 from mer_lightning.pnao.compact import fit_widths
 from mer_lightning.pnao.nodes import Nodes
 
 SCORE = "val/score"  # what early stopping maximises: see ``metrics.selection``
-
-
-def schedule_factor(schedule: str, epochs: int) -> Callable[[int], float]:
-    """Epoch -> factor on the learning rate.
-
-    ``constant``: 1. ``cosine``: ``(1 + cos(pi t / T)) / 2`` over the T epochs of the whole schedule.
-    """
-    if schedule == "constant":
-        return lambda epoch: 1.0
-    return lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-
-
-def share_of_labels(known: Tensor, everywhere: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
-    """What makes the mean gradient of all ranks the gradient of the whole batch, however it is divided.
-
-    A loss is a mean over this rank's known labels: times their share of all ranks' and the number of
-    ranks, its mean over the ranks is the mean over all labels.
-
-    Args:
-        known: (2,) labels for each task in this rank's part of the batch.
-        everywhere: (2,) in all ranks' parts.
-
-    Returns:
-        (2,) factors on the losses, 1 where this process is alone; (2,) whether any rank has labels.
-    """
-    return ranks * known / everywhere.clamp_min(1), everywhere > 0
 
 
 class EmotionModule(L.LightningModule):

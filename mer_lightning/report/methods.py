@@ -20,6 +20,12 @@ CHOICES = {
     "(bootstrap over speakers or, where they are not known, utterances)",
     "best": "the one with the best validation score",
 }
+CONTROLS = {
+    "random": "each round kept as many parameters as pnao's, of nodes drawn from the whole network",
+    "shuffled": "each round had the widths of pnao's, the nodes within each group drawn at random",
+    "one_shot": "the widths of pnao's reported round were reached in the first round",
+    "scratch": "a network of the widths of pnao's reported round was trained from fresh weights",
+}
 MISSING = "[The runs do not record the hardware and the commit: add them here.]"
 
 
@@ -106,18 +112,31 @@ def pruning_text(runs: list[FinishedRun]) -> str:
     if not pruned:
         return ""
     rounds = listed(len(run.results.rounds) - 1 for run in pruned)
-    how = (
-        f"each removed the nodes whose importance (scale: {setting(pruned, 'pnao.scale')}) was below "
-        f"{setting(pruned, 'pnao.rate')} of the largest"
-    )
-    kept = setting(pruned, "pnao.keep")
-    if kept not in ("None", "not recorded"):
-        how += f" or, where pnao.keep was set ({kept}), the least important ones"
     chosen = listed(CHOICES.get(run.results.chosen_by, run.results.chosen_by) for run in pruned)
     return (
-        f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first; "
-        f"{how}. The round that is reported is {chosen}; no test set had a say."
+        f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first. "
+        f"{removal_text(pruned)}The round that is reported is {chosen}; no test set had a say."
     )
+
+
+def removal_text(runs: list[FinishedRun]) -> str:
+    """Which nodes a round removed, in the systems that decide by importance, and in each control."""
+    said = []
+    own = [
+        r for r in runs if r.config["pnao"]["control"] == "none" and r.results.rounds[-1].parameters_ratio < 1
+    ]
+    if own:
+        kept = setting(own, "pnao.keep")
+        target = f" (or, where pnao.keep was {kept}, the least important ones)" if kept != "None" else ""
+        said.append(
+            f"In {listed(run.experiment for run in own)} a round removed the nodes whose importance on the "
+            f"scale {setting(own, 'pnao.scale')} was below {setting(own, 'pnao.rate')} of the largest"
+            f"{target}, within guards ({setting(own, 'pnao.guard')}): no group narrower than "
+            f"{setting(own, 'pnao.min_width')}, at most {setting(own, 'pnao.max_share')} of it at once. "
+        )
+    controls = dict.fromkeys((run.experiment, run.config["pnao"]["control"]) for run in runs)
+    said += [f"In {name} {CONTROLS[kind]}. " for name, kind in controls if kind in CONTROLS]
+    return "".join(said)
 
 
 def statistics_text(f: Findings) -> str:

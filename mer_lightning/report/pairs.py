@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from mer_lightning.data.corpus import cluster_keys
 from mer_lightning.errors import UserError
 from mer_lightning.report.runs import FinishedRun, Ints, at_round
 from mer_lightning.report.statistics import (
@@ -190,8 +191,7 @@ def clusters(run: FinishedRun, rows: Ints) -> tuple[Ints, str]:
     """
     if not (run.group[rows] != "").any():
         return np.arange(len(rows)), "utterances"
-    named = zip(run.group[rows], run.ids[rows], strict=True)
-    keys = [f"group {group}" if group else f"utterance {name}" for group, name in named]
+    keys = cluster_keys(run.group[rows].tolist(), run.ids[rows].tolist())
     return np.unique(keys, return_inverse=True)[1].astype(np.int64), "speakers"
 
 

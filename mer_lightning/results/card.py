@@ -133,7 +133,7 @@ def summary(results: Results) -> str:
     networks = (
         "one network" if results.protocol == "fixed" else f"{results.folds} networks, one for each fold"
     )
-    saved = f", {saving(results)}" if f"{best.parameters_ratio:.1%}" != "100.0%" else ""
+    saved = f", {saving(results)}" if saving(results) else ""
     return (
         f"{made}An ensemble of {networks}, {best.parameters:,} parameters each on average{saved}. It "
         f"is round {best.round} of its run (seed {results.seed}): {reason(results)}.\n"

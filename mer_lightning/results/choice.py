@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.corpus import Corpus, cluster_keys
 from mer_lightning.files.recorded import Results
 from mer_lightning.model.decisions import RowDecisions
 from mer_lightning.model.metrics import DIM_WEIGHT, MER_VARIANCE, class_scores
@@ -66,7 +66,7 @@ def part_sums(part: RowDecisions, corpus: Corpus) -> Sums:
     """Sums per cluster of decisions on some of the corpus's utterances."""
     rows = part.rows.numpy()
     utterances = [corpus.utterances[row] for row in rows]
-    keys = [f"group {u.group}" if u.group else f"utterance {u.id}" for u in utterances]
+    keys = cluster_keys([u.group for u in utterances], [u.id for u in utterances])
     cluster = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     predicted = part.decision.posterior.argmax(dim=-1).numpy()
     return cluster_sums(

@@ -1,5 +1,6 @@
 """A trained model on labelled data of another set: its classes mapped, its decisions, its scores."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,8 +40,10 @@ def evaluate(predictor: Predictor, corpus: Corpus, emotions: Mapping[str, str]) 
         UserError: an entry names what is not there, or no utterance has an emotion that the model knows.
     """
     mapped, unmapped = with_classes(corpus, predictor.classes, emotions)
+    if not predictor.has_valence:  # what it says of valence means nothing
+        mapped = replace(mapped, utterances=tuple(u._replace(valence=math.nan) for u in mapped.utterances))
     decisions = decide(predictor, mapped)
-    constant = float("nan")  # the training part's mean is not known here, so there is no skill
+    constant = math.nan  # the training part's mean is not known here, so there is no skill
 
     def scored(rows: list[int]) -> AllScores:
         return all_scores(decisions.among(np.array(rows)), mapped, constant)

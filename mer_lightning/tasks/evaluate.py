@@ -17,7 +17,7 @@ from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.evaluation import evaluation_page, evaluation_pictures
-from mer_lightning.report.report import write_pictures
+from mer_lightning.report.report import INDEX, ours, write_pictures
 from mer_lightning.results.description import check_extractors
 from mer_lightning.results.evaluation import Evaluation, evaluate
 from mer_lightning.results.prediction import csv_text, predictions_csv
@@ -32,7 +32,7 @@ ADVICE = "the model needs it: name the sets as they were in training"
 def run(config: Config, directory: RunDirectory) -> None:
     """Score the model on ``data=...``, write the folder, show the scores."""
     output = Path(str(config.output)).expanduser()
-    if output.exists() and not (output / FILE).is_file():
+    if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
         raise UserError(f"output={output}: exists, and is no evaluation to replace; give another name")
     predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
     found = evaluate(predictor, read(config, predictor), config.evaluate.map)
@@ -67,7 +67,7 @@ def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
         (folder / "groups.csv").write_text(csv_text(["group", *SHOWN], rows), encoding="utf-8")
     pictures = evaluation_pictures(found, predictor.branch_names)
     write_pictures(folder / "figures", pictures)
-    (folder / "index.html").write_text(evaluation_page(found, pictures), encoding="utf-8")
+    (folder / INDEX).write_text(evaluation_page(found, pictures), encoding="utf-8")
 
 
 def show(found: Evaluation, output: Path) -> None:
@@ -87,4 +87,4 @@ def show(found: Evaluation, output: Path) -> None:
             f"evaluate.map={{{emotion}: EMOTION}} maps it",
             markup=False,
         )
-    console.print(f"evaluation  {(output / 'index.html').absolute()}", markup=False)
+    console.print(f"evaluation  {(output / INDEX).absolute()}", markup=False)

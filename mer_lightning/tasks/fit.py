@@ -82,11 +82,15 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
 
 
 def clipped(config: Config, corpus: Corpus) -> list[str]:
-    """What ``data.clip`` does to the features, by the statistics of all that is trained on."""
-    if config.data.clip is None:
+    """What ``data.clip`` does to the features, by the statistics of all that is trained on.
+
+    Sets that are memory-mapped are left out: to look at them takes as long as to read them.
+    """
+    here = {name: x for name, x in corpus.features.items() if not isinstance(x, np.memmap)}
+    if config.data.clip is None or not here:
         return []
-    rows = corpus.rows(TRAIN_SPLITS)
-    return clipped_columns(corpus.features, fit_standardisation(corpus.features, rows, config.data.clip))
+    statistics = fit_standardisation(here, corpus.rows(TRAIN_SPLITS), config.data.clip)
+    return list(filter(None, [clipped_columns(here, statistics)]))
 
 
 def combine_systems(config: Config, directory: RunDirectory, trackers: Trackers) -> None:

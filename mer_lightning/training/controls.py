@@ -48,6 +48,7 @@ def control_rule(config: Config, fold: int) -> WholeRule:
     """
 
     def rule(importances: Importances, number: int, module: nn.Module, nodes: Nodes, full: int) -> Guarded:
+        """Masks for round ``number``; see ``Rule``."""
         seed = round_seed(config.seed, fold, number)
         if config.pnao.control == "one_shot":
             return Guarded(top_k_masks(importances, reference_record(config, fold).widths), [])

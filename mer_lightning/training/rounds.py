@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import lightning as L
@@ -54,7 +53,8 @@ def train_round(
     c, batch_size = config.data, config.trainer.batch_size
     data = FoldData(corpus, folds, fold, config.protocol, batch_size, clip=c.clip, balanced=c.balanced)
     L.seed_everything(round_seed(config.seed, fold, 0), verbose=False)
-    module = new_module(config, data, fixed_widths(config, corpus.levels, fold))
+    widths = fixed_widths(config, corpus.levels, fold)
+    module = new_module(config, data, widths)
     number = next(pnao.rounds(module))
     data.seed = round_seed(config.seed, fold, number)
     if number:
@@ -62,7 +62,7 @@ def train_round(
     if number and config.revision.rounds:
         before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
         revise_labels(data, before.among(data.test_rows), number, config.revision)
-        module = new_module(config, data)
+        module = new_module(config, data, widths)
     theirs, folder = make_callbacks(config.callbacks), run.callbacks / f"fold_{fold}_round_{number}"
     if rank():
         L.seed_everything(round_seed(config.seed, fold, number, rank()), verbose=False)  # dropout of its own
@@ -125,9 +125,7 @@ class FoldRounds(PNAO):
             write_decisions(files.decisions(part), predict_part(network, data, rows))
 
 
-def new_module(
-    config: Config, data: FoldData, widths: Mapping[str, int] = MappingProxyType({})
-) -> EmotionModule:
+def new_module(config: Config, data: FoldData, widths: Mapping[str, int]) -> EmotionModule:
     """The network before its first training, with what it is trained by.
 
     widths: of the groups that are narrow from the start.

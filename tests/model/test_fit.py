@@ -16,7 +16,8 @@ from mer_lightning.model.base import Architecture
 from mer_lightning.model.build import build
 from mer_lightning.model.checkpoint import read_network
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, task_losses, valence_loss
-from mer_lightning.model.module import EmotionModule, schedule_factor
+from mer_lightning.model.module import EmotionModule
+from mer_lightning.model.optimizer import schedule_factor
 from mer_lightning.pnao.importance import weights_of
 from mer_lightning.tasks import fit
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.report import figures, latex
 from mer_lightning.report.figures.style import COLUMN, TEXT_WIDTH
 from mer_lightning.report.findings import findings
-from mer_lightning.report.methods import methods
+from mer_lightning.report.methods import methods, removal_text
 from mer_lightning.report.report import write_report
 from mer_lightning.report.runs import FinishedRun, find_runs
 from mer_lightning.report.systems import data_sets
@@ -82,6 +83,17 @@ def test_the_methods_say_what_the_runs_recorded(finished: list[FinishedRun]) -> 
     ):  # fmt: skip
         assert said in text
     assert "None" not in text
+
+
+def test_the_methods_do_not_take_a_control_for_pnao(finished: list[FinishedRun]) -> None:
+    pnao = next(run for run in finished if run.experiment == "pnao")
+    settings = pnao.config | {"pnao": pnao.config["pnao"] | {"control": "random"}}
+    control = replace(pnao, config=settings, results=replace(pnao.results, experiment="random"))
+    unpruned = next(run for run in finished if run.experiment == "rewind_only")
+    text = removal_text([pnao, control, unpruned])
+    assert text.startswith("In pnao a round removed the nodes whose importance")
+    assert "In random each round kept as many parameters as pnao's" in text
+    assert "rewind_only" not in text
 
 
 def test_figures_for_print_fit_a_column_and_keep_their_text() -> None:

@@ -2,14 +2,17 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
+from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.evaluation import evaluate as evaluation
 from mer_lightning.results.predictor import load
 from mer_lightning.tasks import evaluate
 from tests.conftest import composed, write_folder
@@ -82,6 +85,7 @@ def test_a_wrong_map_is_refused(
 
 def test_no_folder_of_the_users_is_replaced(finished: Finished, other: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "evaluation.json").write_text("{}")  # the user's own, by chance
     with pytest.raises(UserError, match="no evaluation to replace"):
         evaluated(finished, other, tmp_path / "mine")
 
@@ -89,3 +93,14 @@ def test_no_folder_of_the_users_is_replaced(finished: Finished, other: Path, tmp
 def test_missing_sets_are_named(finished: Finished, other: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="face"):
         evaluated(finished, other, tmp_path / "out", "data.shared=[]")
+
+
+def test_a_model_without_valence_is_not_scored_on_it(finished: Finished, other: Path) -> None:
+    sets = ("data=folder", f"data.root={other}", "data.levels=[low,high]", "data.shared=[face]")
+    corpus = read_corpus(composed(*sets).data)
+    predictor = load(finished.run.path)
+    with_valence = evaluation(predictor, corpus, {"cross": "angry"})
+    without = evaluation(replace(predictor, has_valence=False), corpus, {"cross": "angry"})
+    assert with_valence.whole.dim is not None
+    assert without.whole.dim is None
+    assert without.whole.dis == with_valence.whole.dis

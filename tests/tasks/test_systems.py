@@ -21,6 +21,7 @@ from mer_lightning.report.calibration import run_reliability
 from mer_lightning.report.runs import read_run
 from mer_lightning.tasks import fit, import_store
 from mer_lightning.tasks.combine import fit_weights, on_simplex
+from mer_lightning.training.outcome import read_record
 from mer_lightning.training.revision import most_confident
 from tests.conftest import SMALL, composed
 from tests.tasks.helpers import table
@@ -162,6 +163,16 @@ def test_pnao_refuses_the_transformer(small: Small) -> None:
         small("network=transformer", "loss.supervision=both")
     with pytest.raises(UserError, match="does not train"):
         small("network=transformer", "pnao.rounds=0")
+
+
+def test_an_attention_that_is_narrow_from_the_start_is_so_in_revised_rounds(
+    small: Small, tmp_path: Path
+) -> None:
+    narrow = ("pnao.rounds=0", "revision.rounds=1", "network.attention=3")
+    run = trained(small("+experiment=label_revision", *narrow), tmp_path / "run")
+    for number in (0, 1):
+        widths = read_record(run.round(0, number)).widths
+        assert {width for group, width in widths.items() if "attention" in group} == {3}
 
 
 def test_label_revision_learns_from_the_test_set_but_not_its_labels(

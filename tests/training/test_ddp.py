@@ -17,8 +17,7 @@ from torch import Tensor
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
-from mer_lightning.model import module
-from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, valence_loss
+from mer_lightning.model.losses import UncertaintyWeighting, emotion_loss, share_of_labels, valence_loss
 from mer_lightning.tasks import fit
 from mer_lightning.training.devices import check_devices
 from tests.conftest import SMALL, folder_overrides
@@ -96,7 +95,7 @@ def test_however_a_batch_is_divided_its_gradient_is_the_same(cuts: list[int]) ->
     gradients = []
     for a, b in pairwise(parts):
         mine = torch.stack([(emotion[a:b] >= 0).sum(), (~valence[a:b].isnan()).sum()])
-        share, present = module.share_of_labels(mine, known, 3)
+        share, present = share_of_labels(mine, known, 3)
         assert present.all()
         gradients.append(weighted_gradient(weights, x[a:b], (emotion[a:b], valence[a:b]), share))
     whole = weighted_gradient(weights, x, (emotion, valence), torch.ones(2))
