@@ -125,10 +125,10 @@ class FoldRounds(PNAO):
             write_decisions(files.decisions(part), predict_part(network, data, rows))
 
 
-def new_module(config: Config, data: FoldData, widths: Mapping[str, int]) -> EmotionModule:
+def new_module(config: Config, data: FoldData, widths: Mapping[str, int] | None = None) -> EmotionModule:
     """The network before its first training, with what it is trained by.
 
-    widths: of the groups that are narrow from the start.
+    widths: of the groups that are narrow from the start; None: there are none.
     """
     groups = (config.network, config.fusion, config.loss, config.trainer)
     parts = (
