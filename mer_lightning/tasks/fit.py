@@ -26,6 +26,7 @@ from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
+from mer_lightning.training.signals import interruptible
 from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
 from mer_lightning.views.tracking import Trackers, tracking
@@ -75,7 +76,7 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
     count = int(folds.max()) + 1
-    with Display(config, directory, corpus, count, warnings) as display:
+    with Display(config, directory, corpus, count, warnings) as display, interruptible():
         rounds = Rounds(config, directory, corpus, count, [display, *trackers])
         cross_validate(config, directory, corpus, folds, rounds)
     write_results(config, directory, corpus, rounds.summaries)

@@ -52,10 +52,11 @@ def fit(
     stop = EarlyStopping(SCORE, mode="max", patience=settings.patience, check_finite=True)
     trainer = make_trainer(settings, device, [*ours, *theirs, stop], Heard() if theirs else None, folder)
     module.train()  # Lightning trains in the mode it finds; networks from files are in evaluation mode
+    handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data)
     except SystemExit as error:  # what Lightning makes of Ctrl-C and of what is treated like it
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which it has switched off
+        signal.signal(signal.SIGINT, handler)  # which it has switched off
         raise error.__context__ or error from None
 
 

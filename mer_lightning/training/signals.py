@@ -7,22 +7,25 @@ asked to (docs/devices.md).
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-STOPS = [s for name in ("SIGTERM", "SIGUSR1") if (s := getattr(signal, name, None))]  # Windows: SIGTERM alone
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+STOPS = [s for name in NAMES if (s := getattr(signal, name, None))]  # Windows has no SIGUSR1
 
 _asked: int | None = None  # the number of a signal that came
 
 
 def stop_like_ctrl_c() -> None:
-    """Let the signals raise KeyboardInterrupt, with the signal's number as its argument."""
+    """Let Ctrl-C and the signals raise KeyboardInterrupt, with the signal's number as its argument."""
     for number in STOPS:
         signal.signal(number, _interrupt)
 
 
 def leave_stopping_to_another() -> None:
     """Ignore Ctrl-C and the signals: a process that another one starts ends when that one does."""
-    for number in (signal.SIGINT, *STOPS):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -33,9 +36,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt again if a signal's was lost: Python ignores what is raised in a destructor."""
+    """Raise KeyboardInterrupt again if a signal's was lost.
+
+    Python ignores what is raised in a destructor, and a library may raise an error of its own in its place.
+    """
     if _asked is not None:
         raise KeyboardInterrupt(_asked)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """An error that an interrupt was turned into on its way is the interrupt again."""
+    try:
+        yield
+    except Exception:
+        stop_if_asked()
+        raise
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:

@@ -110,7 +110,7 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(signals, "_asked", None)
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    before = signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals.STOPS}
     signals.stop_like_ctrl_c()
     try:
         signals.stop_if_asked()  # nothing yet
@@ -121,8 +121,8 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(monkeypatch: pytest.Mon
             signals.stop_if_asked()
         assert caught.value.args == (signal.SIGUSR1,)
     finally:
-        signal.signal(signal.SIGUSR1, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_exit_codes_are_a_shells() -> None:
@@ -131,3 +131,29 @@ def test_exit_codes_are_a_shells() -> None:
         143,
         138,
     ]
+
+
+def _lose_an_interrupt(sent: signal.Signals) -> None:
+    try:
+        os.kill(os.getpid(), sent)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        raise RuntimeError("as some libraries do") from None
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_became_an_error_is_an_interrupt_again(
+    monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
+    monkeypatch.setattr(signals, "_asked", None)
+    handlers = {number: signal.getsignal(number) for number in signals.STOPS}
+    try:
+        signals.stop_like_ctrl_c()
+        with pytest.raises(ValueError, match="a library's own"), signals.interruptible():
+            raise ValueError("a library's own")  # nobody has asked
+        with pytest.raises(KeyboardInterrupt) as caught, signals.interruptible():
+            _lose_an_interrupt(sent)
+        assert exit_code(caught.value) == 128 + sent
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
