@@ -118,7 +118,7 @@ def test_a_fold_of_the_labels_as_the_test_set(tmp_path: Path) -> None:
     assert {u.split for u in corpus.utterances if u.fold != 1} == {"train"}
     with pytest.raises(UserError, match="no such fold"):
         read_corpus(data_config(root=root, test_fold=7))
-    with pytest.raises(UserError, match="give one of them"):
+    with pytest.raises(UserError, match="give only one"):
         data_config(root=root, test_fold=1, tests=["test1"])
 
 

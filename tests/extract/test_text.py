@@ -121,11 +121,11 @@ def test_transcripts_as_they_are_delivered(
 @pytest.mark.parametrize(
     ("content", "language", "told"),
     [
-        (b"name,chinese,english\na,x,y\n", None, "two languages; say extract.language=chinese or english"),
+        (b"name,chinese,english\na,x,y\n", None, "two languages; set extract.language=chinese or english"),
         (
             b"name,sentence\na,x\n",
             "english",
-            "extract.language=english: .*no such column among name, sentence",
+            "extract.language=english: .*has no such column; there are: name, sentence",
         ),
         (b"name,words\na,x\n", None, "it needs a column utterance_id or name.*there are: name, words"),
         (b"clip,sentence\na,x\n", None, "it needs a column utterance_id or name"),

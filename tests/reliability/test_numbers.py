@@ -202,7 +202,7 @@ def test_features_too_large_to_decide_on_are_refused_not_answered_with_nan(tmp_p
     predictor = load(tmp_path / "run")
     rows = {name: np.zeros((3, d), np.float32) for name, d in predictor.features.items()}
     rows["level0"][1] = 3e38
-    with pytest.raises(UserError, match=r"no decision comes of row 1 "):
+    with pytest.raises(UserError, match=r"no finite decision for row 1"):
         predictor.predict(rows)
 
 

@@ -107,7 +107,7 @@ def test_an_output_that_is_a_link_leaves_the_file_behind_it_alone(trained: Path,
     output = tmp_path / "predicted.csv"
     output.symlink_to(precious)
     config = composed("task=predict", "model=x", f"input={tmp_path}", f"output={output}")
-    with pytest.raises(UserError, match="no prediction file to replace"):
+    with pytest.raises(UserError, match="is not a prediction file to replace"):
         predict.run(config, RunDirectory(tmp_path / "unused"))
     assert precious.read_text() == "years of work"
 

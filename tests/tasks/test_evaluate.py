@@ -86,7 +86,7 @@ def test_a_wrong_map_is_refused(
 def test_no_folder_of_the_users_is_replaced(finished: Finished, other: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "evaluation.json").write_text("{}")  # the user's own, by chance
-    with pytest.raises(UserError, match="no evaluation to replace"):
+    with pytest.raises(UserError, match="is not an evaluation to replace"):
         evaluated(finished, other, tmp_path / "mine")
 
 

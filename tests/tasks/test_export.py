@@ -89,7 +89,7 @@ def test_mistakes_are_said_and_nothing_is_written(finished: RunDirectory, tmp_pa
         exported(f"model={finished.path}", "model.fold=5", f"output={tmp_path / 'x.pt2'}", "format=torch")
     with pytest.raises(UserError, match=r"writes no \.onnx"):
         exported(f"model={finished.path}", f"output={tmp_path / 'x.onnx'}", "format=torch")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists, and is not an export"):
         exported(f"model={finished.path}", f"output={finished.results}", "format=torch")
     assert finished.read_results().experiment == "pnao"
     assert list(tmp_path.iterdir()) == []

@@ -160,7 +160,7 @@ def test_a_set_that_no_clip_has(run: Extract, encoders: list[Any]) -> None:
 def test_nothing_that_is_no_store_is_touched(run: Extract, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="no feature store"):
+    with pytest.raises(UserError, match="is not a feature store"):
         run()
     assert (tmp_path / "store" / "thesis.tex").read_text() == "precious"
 

@@ -99,10 +99,10 @@ def test_only_an_earlier_prediction_is_replaced(finished: Finished, tmp_path: Pa
     assert output.read_bytes() != once
     for text in ("precious", "utterance_id,predicted_emotion\n", ""):
         output.write_text(text)
-        with pytest.raises(UserError, match="no prediction file to replace"):
+        with pytest.raises(UserError, match="is not a prediction file to replace"):
             predicted(finished.run, finished.store, output)
         assert output.read_text() == text
-    for path, says in ((output.parent, "to replace"), (output / "below.csv", "no folder")):
+    for path, says in ((output.parent, "to replace"), (output / "below.csv", "is not a folder")):
         with pytest.raises(UserError, match=says):
             predicted(finished.run, finished.store, path)
 
