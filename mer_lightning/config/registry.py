@@ -89,6 +89,7 @@ READERS = Registry(
     "data.reader",
     folder="data.readers.folder:read_folder",
     mertools="data.readers.mertools:read_mertools",
+    mmsa="data.readers.mmsa:read_mmsa",
     store="data.readers.store:read_store",
     synthetic="data.readers.synthetic:read_synthetic",
 )
