@@ -59,7 +59,7 @@ def read_mmsa(config: DataConfig) -> Corpus:
         if sum(odd):
             notes.append(f"{sum(odd)} numbers of {name} are NaN or infinite, and taken for 0")
     return Corpus(
-        name=path.stem,
+        name=path.parent.resolve().name,
         utterances=utterances,
         features=features,
         levels=tuple(config.levels),
