@@ -8,6 +8,7 @@ from rich.console import Console
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import CORPORA
 from mer_lightning.config.schema import Config
+from mer_lightning.data.arrays import brief
 from mer_lightning.data.clips import Clip, write_clip_labels
 from mer_lightning.data.paths import data_root
 from mer_lightning.data.readers.registry import read_corpus
@@ -56,7 +57,10 @@ def labels_of_clips(data: DataConfig, output: Path) -> list[str]:
             f"{root}: {len(there)} of the {len(clips)} clips that the labels name are there, and none has an "
             f"emotion of data.classes={list(data.classes)}; unpack the clips, or name other classes"
         )
-    write_clip_labels(output, wanted, root)
+    try:
+        write_clip_labels(output, wanted, root)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({brief(error)})") from error
     splits = Counter(c.utterance.split for c in wanted)
     emotions = Counter(c.utterance.emotion or "unknown" for c in wanted)
     lines = [

@@ -230,6 +230,9 @@ def test_no_clip_of_the_wanted_classes_is_a_mistake(cremad: Path) -> None:
     settings = ("task=import", "data=cremad", f"data.root={cremad}", "data.classes=[glad]")
     with pytest.raises(UserError, match=r"3 of the 3 clips that the labels name are there, and none has"):
         import_data.run(composed(*settings, f"output={cremad}/labels.csv"), RunDirectory(cremad / "none"))
+    taken = f"output={cremad}/AudioWAV/1003_TAI_FEA_XX.wav/labels.csv"
+    with pytest.raises(UserError, match=r"labels\.csv: cannot be written"):
+        import_data.run(composed(*settings[:3], taken), RunDirectory(cremad / "none"))
     with pytest.raises(UserError, match=r"labels are written into a .csv file"):
         import_data.run(composed(*settings, f"output={cremad}/labels"), RunDirectory(cremad / "none"))
 
