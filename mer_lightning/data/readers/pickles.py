@@ -55,7 +55,7 @@ class _Dtype:
     def checked(self) -> str:
         """The dtype of numbers or text, as numpy writes it. ValueError for any other."""
         if not (isinstance(self.order, str) and isinstance(self.code, str)):
-            raise ValueError("an odd dtype")
+            raise ValueError("an unexpected dtype")
         code = self.order + self.code
         if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,4})", code):
             raise ValueError(f"a dtype {code[:20]!r}")
