@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mer_lightning.__main__ import spelled_out
 from mer_lightning.config.compose import conf_folder
-from mer_lightning.config.registry import CHOSEN_BY_NAME
+from mer_lightning.config.registry import CHOSEN_BY_NAME, CORPORA
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.views.terminal import continue_command
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
@@ -58,14 +58,16 @@ def test_every_experiment_composes_and_opens_with_its_command(name: str) -> None
     "choice",
     [
         *(f"{r.key.partition('.')[0]}={name}" for r in CHOSEN_BY_NAME for name in r),
-        "data=mer2023",
+        *(f"data=mer{year}" for year in range(2023, 2027)),
         "trainer=ddp",
     ],
 )
 def test_every_choice_composes(choice: str) -> None:
     data = "data.root=x data.levels=[a,b]"
     needs = {
-        **{f"data={name}": data for name in ("folder", "mertools", "store", "mer2023")},
+        **{f"data={name}": data for name in ("folder", "mertools", "store", "mmsa")},
+        **{f"data=mer{year}": data for year in range(2023, 2027)},
+        **{f"data={name}": "task=import data.root=x output=y" for name in CORPORA},
         "fusion=linear": "fusion.weights=[1,1,2]",
         "network=transformer": "pnao.rounds=0 loss.supervision=both",
     }

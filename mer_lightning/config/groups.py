@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mer_lightning.config.checks import BIG, between, one_of
-from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZERS, READERS, WEIGHTINGS
+from mer_lightning.config.registry import (
+    CORPORA,
+    CRITERIA,
+    FUSIONS,
+    NETWORKS,
+    OPTIMIZERS,
+    READERS,
+    WEIGHTINGS,
+)
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
@@ -21,7 +29,7 @@ PLACE = {"identity": "place"}  # of one that names a place on this machine; what
 class DataConfig:
     """Which utterances, features and folds."""
 
-    reader: str  # a name in READERS
+    reader: str  # a name in READERS or CORPORA
     root: str | None = field(metadata=PLACE)  # where the reader looks
     levels: list[str]  # acoustic levels, one fusion branch each
     shared: list[str]  # feature sets that every branch sees
@@ -39,13 +47,13 @@ class DataConfig:
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
     def __post_init__(self) -> None:
-        READERS.check(self.reader)
+        one_of("data.reader", self.reader, (*READERS, *CORPORA))
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(
                 f"data.root is not set: name the folder of the data, data={self.reader} data.root=DIR"
             )
-        if not self.levels and self.reader not in ("store", "synthetic"):  # these know their own
+        if not self.levels and self.reader not in ("store", "synthetic", *CORPORA):  # these know their own
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise UserError(f"data.classes names {twice[0]!r} twice")

@@ -89,8 +89,16 @@ READERS = Registry(
     "data.reader",
     folder="data.readers.folder:read_folder",
     mertools="data.readers.mertools:read_mertools",
+    mmsa="data.readers.mmsa:read_mmsa",
     store="data.readers.store:read_store",
     synthetic="data.readers.synthetic:read_synthetic",
+)
+CORPORA = Registry(  # published folders of clips: task=import makes their labels.csv
+    "data.reader",
+    cremad="data.corpora.cremad:read_cremad",
+    iemocap="data.corpora.iemocap:read_iemocap",
+    meld="data.corpora.meld:read_meld",
+    ravdess="data.corpora.ravdess:read_ravdess",
 )
 NETWORKS = Registry(
     "network.kind",
@@ -116,7 +124,7 @@ WEIGHTINGS = Registry(
 CRITERIA = Registry("pnao.criterion", weight="pnao.importance:weight_importance")  # Eq. 10
 OPTIMIZERS = Registry("trainer.optimizer", adamw="model.optimizer:adamw")
 ENCODERS = Registry("extract.features")  # filled from the files of conf/extract/feature: config/extract.py
-CHOSEN_BY_NAME = (READERS, NETWORKS, FUSIONS, WEIGHTINGS)
+CHOSEN_BY_NAME = (READERS, CORPORA, NETWORKS, FUSIONS, WEIGHTINGS)
 WITH_SETTINGS = (*CHOSEN_BY_NAME, CRITERIA, OPTIMIZERS, ENCODERS)
 
 
@@ -129,13 +137,14 @@ class Task(NamedTuple):
 
 MODEL = {"model": "DIR, a finished run's directory"}
 STORE = {"output": "STORE, the folder of the store to write"}
+IMPORT = {"output": "STORE, the folder of the store to write; of clips by name, the labels.csv"}
 PATHS = {
     "input": "PATH, a feature folder, a store, a clip or a folder of clips",
     "output": "FILE.csv, the file to write",
 }
 TASKS = {
     "fit": Task("fit"),
-    "import": Task("import_store", STORE),
+    "import": Task("import_data", IMPORT),
     "extract": Task("extract", {"input": "DIR, the folder of clips"} | STORE),
     "predict": Task("predict", MODEL | PATHS),
     "evaluate": Task("evaluate", MODEL | {"output": "FOLDER, the folder to write"}),

@@ -29,7 +29,7 @@ from mer_lightning.config.groups import (
     TrainerConfig,
 )
 from mer_lightning.config.plugins import Plugins, import_plugins
-from mer_lightning.config.registry import TASKS, WITH_SETTINGS
+from mer_lightning.config.registry import CORPORA, TASKS, WITH_SETTINGS
 from mer_lightning.errors import UserError
 
 
@@ -46,7 +46,7 @@ class Config:
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips
     output: str | None = field(
         metadata=ASIDE
-    )  # import, extract: the store | predict, export: the file | publish: the folder
+    )  # import, extract: the store, or labels.csv | predict, export: the file | publish: the folder
     format: str = field(metadata=ASIDE)  # export: onnx | torch
     data: DataConfig
     network: NetworkConfig
@@ -81,6 +81,11 @@ class Config:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
+        if self.data.reader in CORPORA and self.task != "import":
+            raise UserError(
+                f"data={self.data.reader} names clips and labels, no features: task=import writes "
+                "labels.csv, task=extract then a store, and data=store reads that (docs/data.md)"
+            )
         one_of("protocol", self.protocol, ("paper", "nested", "fixed"))
         if self.protocol == "fixed" and self.combine.weights == "fitted":
             raise UserError(

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mer_lightning.data.clips import Clip as Clip
+from mer_lightning.data.clips import named_files
 from mer_lightning.data.corpus import Utterance, check_id
 from mer_lightning.data.labels import USUAL_GROUP, read_labels
 from mer_lightning.data.readers.mertools import read_label_npz
@@ -18,19 +20,6 @@ MEDIA = (
     ".mts", ".mxf", ".oga", ".ogg", ".ogv", ".opus", ".rm", ".ts", ".vob", ".wav", ".webm", ".wma", ".wmv",
     ".wv",
 )  # fmt: skip
-
-
-class Clip(NamedTuple):
-    """A media file, and what is known of it."""
-
-    utterance: Utterance
-    path: Path
-    transcript: str = ""  # "": unknown
-
-    @property
-    def id(self) -> str:
-        """The utterance's id: the file's name without its suffix."""
-        return self.utterance.id
 
 
 class Found(NamedTuple):
@@ -50,22 +39,27 @@ def find_clips(path: Path, labels: Path | None = None) -> Found:
     """All clips below a folder, with their labels.
 
     labels: a ``labels.csv`` or MERTools' ``.npz``; None: one of them beside the clips, where there is one;
-    else nothing is known of the clips, and all are in split ``train``.
+    else nothing is known of the clips, and all are in split ``train``. A column ``clip_file`` says which is
+    an utterance's, as a path below the folder; without it, files are found by their names.
     Raises UserError if there is no clip, or if two have one name.
     """
-    clips = all_clips(path)
     labels = labels or next((path / name for name in LABEL_FILES if (path / name).is_file()), None)
     if labels is None:
-        return Found(clips, [], [])
+        return Found(all_clips(path), [], [])
+    named = named_files(labels, path) if labels.suffix != ".npz" else {}
+    files = {name: file for name, file in named.items() if file.is_file()} if named else media_files(path)
+    if not files:
+        raise UserError(f"{labels}: none of the files that its column clip_file names is in input={path}")
+    clips = [Clip(Utterance(name), file) for name, file in sorted(files.items())]
     utterances = {u.id: u for u in read_label_file(labels)}
-    named = [Clip(utterances[c.id], c.path) for c in clips if c.id in utterances]
-    if not named:
+    labelled = [Clip(utterances[c.id], c.path) for c in clips if c.id in utterances]
+    if not labelled:
         raise UserError(
             f"{labels}: none of its {len(utterances)} utterances is a clip of {path}, where there is "
             f"{clips[0].id!r}; utterance_id must be the clip's name without its suffix"
         )
     there = {c.id for c in clips}
-    return Found(named, sorted(utterances.keys() - there), sorted(there - utterances.keys()))
+    return Found(labelled, sorted(utterances.keys() - there), sorted(there - utterances.keys()))
 
 
 def read_label_file(path: Path) -> tuple[Utterance, ...]:

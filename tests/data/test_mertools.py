@@ -8,7 +8,9 @@ import pytest
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.readers.folder import read_folder
 from mer_lightning.data.readers.mertools import read_label_npz, read_mertools
+from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
+from tests.conftest import composed
 from tests.data.helpers import RAVDESS, data_config, needs_ravdess
 
 Table = dict[str, dict[str, object]]
@@ -71,6 +73,7 @@ def test_neutral_without_valence_is_an_unknown_label(tmp_path: Path) -> None:
             "z": {"emo": "sad", "val": 1},
         },
         test2={"all": {"emo": "neutral", "val": -10}, "unknown": {"emo": "neutral", "val": -10}},
+        test4={"one": {"emo": "sad"}, "alone": {"emo": "sad"}},
         test3={"real": {"emo": "neutral", "val": -10}, "other": {"emo": "angry", "val": -10}},
     )
     assert found == {
@@ -79,6 +82,8 @@ def test_neutral_without_valence_is_an_unknown_label(tmp_path: Path) -> None:
         "z": ("sad", 1.0, "train"),
         "all": ("", None, "test2"),
         "unknown": ("", None, "test2"),
+        "one": ("", None, "test4"),
+        "alone": ("", None, "test4"),
         "real": ("neutral", None, "test3"),
         "other": ("angry", None, "test3"),
     }
@@ -134,6 +139,49 @@ def test_a_test_set_left_out_needs_no_features(layout: Path) -> None:
     assert corpus.classes == ("happy", "sad")
     with pytest.raises(UserError, match="'never'"):
         read_mertools(data_config("mertools", layout))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "valence"),
+    [
+        ("mer2023", "label-6way.npz", True),
+        ("mer2024", "label-6way.npz", False),
+        ("mer2025", "track1_label_6way.npz", False),
+        ("mer2026", "track1_label_6way.npz", False),
+    ],
+)
+def test_challenges_by_name(name: str, file: str, valence: bool, tmp_path: Path) -> None:
+    """Imitations of the label files that MERTools makes of each challenge's release."""
+    emotions = ("worried", "neutral", "surprise", "sad", "happy", "angry")
+    known = {"val": -1.5} if valence else {}
+    train: Table = {f"samplenew3_{i:08d}": {"emo": e, **known} for i, e in enumerate(emotions * 2)}
+    tests: dict[str, Table] = {
+        "test1": {
+            f"samplenew_{i:08d}": {"emo": "neutral" if not valence else "sad", **known} for i in range(3)
+        }
+    }
+    if valence:
+        tests["test3"] = {f"semi_{i}": {"emo": e, "val": -10} for i, e in enumerate(("neutral", "sad"))}
+    write_npz(tmp_path, train=train, **tests).rename(tmp_path / file)
+    (tmp_path / "features" / "hubert-UTT").mkdir(parents=True)
+    for clip in (*train, *(clip for table in tests.values() for clip in table)):
+        np.save(tmp_path / "features" / "hubert-UTT" / f"{clip}.npy", np.ones(4, np.float32))
+    settings = (f"data={name}", f"data.root={tmp_path}", "data.levels=[hubert-UTT]")
+    corpus = read_corpus(composed(*settings).data)
+    assert corpus.classes == ("neutral", "angry", "happy", "sad", "worried", "surprise")
+    found = {split: {u.emotion for u in corpus.utterances if u.split == split} for split in ("train", *tests)}
+    assert found["train"] == set(emotions)
+    assert all(np.isnan(u.valence) != valence for u in corpus.utterances if u.split == "train")
+    if valence:
+        assert found["test1"] == {"sad"}
+        assert found["test3"] == {"neutral", "sad"}
+        return
+    assert found["test1"] == {""}
+    assert corpus.notes == ("test set test1: no emotion is known, so it is predicted and not scored",)
+    alone = read_corpus(composed(*settings, "data.tests=[]").data)
+    assert {u.split for u in alone.utterances} == {"train"}
+    assert len(alone.utterances) == len(train)
+    assert alone.notes == ("test1 has no labels, or placeholders, and is left out",)
 
 
 def damage_clip(name: str, array: np.ndarray | None) -> Callable[[Path], None]:

@@ -65,7 +65,7 @@ def test_nothing_in_the_source_runs_what_a_file_says() -> None:
     assert {"torch.load", "np.load", "PlainLoader"} <= seen  # the names are still what they are looked for by
     users = {p.name for p in PACKAGE.rglob("*.py") if "import pickle" in p.read_text(encoding="utf-8")}
     assert users == {
-        "label_npz.py",
+        "pickles.py",
         "weights.py",
     }  # the restricted reader, and one that needs an error's name
 

@@ -169,7 +169,7 @@ def test_mer2023_from_its_folder(models: Models, tmp_path: Path) -> None:
     settings = ("task=extract", f"input={folder / 'video'}", labels, f"output={tmp_path / 'store'}")
     extract.run(composed(*settings, *models.overrides), RunDirectory(tmp_path / "run"))
     run = RunDirectory(tmp_path / "pnao")
-    data = ("data=mer2023", f"data.root={tmp_path / 'store'}", "data.levels=[hubert_1,hubert_2,hubert_3]")
+    data = ("data=store", f"data.root={tmp_path / 'store'}", "data.levels=[hubert_1,hubert_2,hubert_3]")
     fit.run(composed("+experiment=pnao", *data, *SMALL, "pnao.rounds=1", "data.folds=2"), run)
     test = run.read_results().test
     assert set(test) == {"test1", "test3"}

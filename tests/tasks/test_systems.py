@@ -19,7 +19,7 @@ from mer_lightning.model.decisions import EnsembleWeights, RowDecisions, ensembl
 from mer_lightning.model.losses import emotion_loss
 from mer_lightning.report.calibration import run_reliability
 from mer_lightning.report.runs import read_run
-from mer_lightning.tasks import fit, import_store
+from mer_lightning.tasks import fit, import_data
 from mer_lightning.tasks.combine import fit_weights, on_simplex
 from mer_lightning.training.outcome import read_record
 from mer_lightning.training.revision import most_confident
@@ -98,7 +98,7 @@ def test_ustc_qw_takes_its_levels_from_a_store(small: Small, tmp_path: Path) -> 
     made = {"high": {"encoder": "hubert", "layer": 18}, "face": {"encoder": "manet"}}
     first, store = write_store(read_corpus(small().data), tmp_path / "first", made), tmp_path / "store"
     copy = composed("task=import", "data=store", f"data.root={first}", f"output={store}")
-    import_store.run(copy, RunDirectory(tmp_path / "none"))
+    import_data.run(copy, RunDirectory(tmp_path / "none"))
     overrides = ("data=store", f"data.root={store}", "data.folds=2", *SMALL, "pnao.rounds=0")
     run = trained(composed(*overrides, "+experiment=ustc_qw"), tmp_path / "run")
     assert load(run.path).branch_names == ("low", "high")

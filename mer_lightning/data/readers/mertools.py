@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.data.arrays import load_npy, to_float
 from mer_lightning.data.corpus import (
+    TRAIN_SPLITS,
     Corpus,
     Utterance,
     check_features,
@@ -36,7 +37,10 @@ def read_mertools(config: DataConfig) -> Corpus:
     folder = root / "features"
     require_sets(names, (path.name for path in folder.glob("*") if path.is_dir()), folder)
     labels = label_file(root, config.labels, "label-6way.npz")
-    utterances, _ = choose_tests(read_label_npz(labels), config.tests, labels)
+    everyone = read_label_npz(labels)
+    unlabelled = {u.split for u in everyone} - {u.split for u in everyone if _labelled(u)}
+    left_out = sorted(unlabelled) if config.tests == [] else []
+    utterances, _ = choose_tests(tuple(u for u in everyone if u.split not in left_out), config.tests, labels)
     clips = [u.id for u in utterances]
     return Corpus(
         name=root.resolve().name,
@@ -45,6 +49,7 @@ def read_mertools(config: DataConfig) -> Corpus:
         levels=tuple(config.levels),
         shared=tuple(config.shared),
         classes=emotion_classes(utterances, config.classes, str(labels)),
+        notes=tuple(f"{split} has no labels, or placeholders, and is left out" for split in left_out),
     )
 
 
@@ -92,15 +97,20 @@ def _shown(value: object) -> str:
     return repr(value)[:40] if isinstance(value, str | float) else f"a value of type {type(value).__name__}"
 
 
+def _labelled(utterance: Utterance) -> bool:
+    return bool(utterance.emotion) or not math.isnan(utterance.valence)
+
+
 def _without_placeholders(split: Sequence[Utterance]) -> list[Utterance]:
     """A split's utterances, those whose labels are unknown without an emotion.
 
     MERTools writes neutral/-10 for an unknown label. In a split without any valence, but with other
-    emotions, neutral is an emotion as real as those.
+    emotions, neutral is an emotion as real as those; a test set of one emotion alone has no labels at all.
     """
-    no_valence = all(math.isnan(u.valence) for u in split)
-    if no_valence and {u.emotion for u in split} - {"", "neutral"}:
-        return list(split)
+    emotions = {u.emotion for u in split}
+    if all(math.isnan(u.valence) for u in split) and emotions - {"", "neutral"}:
+        placeholders = len(emotions) == 1 < len(split) and split[0].split not in TRAIN_SPLITS
+        return [u._replace(emotion="") for u in split] if placeholders else list(split)
     return [u._replace(emotion="") if u.emotion == "neutral" and math.isnan(u.valence) else u for u in split]
 
 
