@@ -44,7 +44,7 @@ bench-quick: install  ## the same with fewer repeats, in three minutes; fails if
 docs: outputs/gallery/done docs-check  ## the documentation as a site, site/, with the figures of small runs (minutes, once)
 
 docs-check: .venv/docs  ## the same with the figures that are there; fails on a broken link, in CI
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet --strict --config-file docs/web/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --config-file docs/web/mkdocs.yml
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
