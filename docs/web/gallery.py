@@ -32,7 +32,7 @@ STEPS = (
     Step(
         "Systems compared",
         "The same seeds and folds for each system.",
-        f"-m seed=0,1,2 +experiment=pnao,enf,baseline,rewind_only {SMALL} hydra.sweep.dir={GRID}",
+        f"-m seed=0,1,2 +experiment=pnao,pnao_attention,rewind_only {SMALL} hydra.sweep.dir={GRID}",
         {},
     ),
     Step(

@@ -124,8 +124,13 @@ def page(explain: Callable[[Path], Explanation], model: str) -> Any:
                 emotion = gr.Label(label="Emotion")
                 valence = gr.Textbox(label="Valence", interactive=False)
                 weights = gr.Label(label="Weight of each branch")
-        looks = {"columns": 6, "object_fit": "contain", "height": "auto", "buttons": ["fullscreen"]}
-        crops = gr.Gallery(label="The face that was used", **looks)
+        crops = gr.Gallery(
+            label="The face that was used",
+            columns=6,
+            object_fit="contain",
+            height="auto",
+            buttons=["fullscreen"],
+        )
         results = [emotion, valence, weights, crops, notes]
         clip.change(players, clip, [video, audio, *results], api_visibility="private")
         button.click(shown, clip, results, api_visibility="private")
