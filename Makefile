@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install pnao test test-min test-max bench bench-quick lint soak format clean
+.PHONY: help install pnao test test-min test-max bench bench-quick docs docs-check lint soak format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,19 @@ bench: install  ## how fast it is, as ratios; outputs/bench.json (a quarter of a
 bench-quick: install  ## the same with fewer repeats, in three minutes; fails if half as good as recorded
 	$(BIN)/python -m experiments.bench --quick --check
 
+docs: outputs/gallery/done docs-check  ## the documentation as a site, site/, with the figures of small runs (minutes, once)
+
+docs-check: .venv/docs  ## the same with the figures that are there; fails on a broken link, in CI
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --config-file docs/web/mkdocs.yml
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+outputs/gallery/done: docs/web/gallery.py | .venv/installed
+	$(BIN)/python -m docs.web.gallery
+	@touch $@
+
 lint: install  ## format, style, types and security, as CI checks them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,4 +65,4 @@ format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove .venv and caches; outputs stay
-	rm -rf .venv .venv-min .venv-max .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-min .venv-max .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -43,7 +43,7 @@ class DemoConfig:
     """``task=demo``: a page to drop a clip into."""
 
     host: str  # the address it listens at; 127.0.0.1: this machine alone
-    port: int
+    port: int  # 1 to 65535
     max_megabytes: float  # larger clips are refused
     max_seconds: float  # longer clips are refused
 
@@ -57,10 +57,10 @@ class DemoConfig:
 class WandbConfig:
     """``logger.wandb``."""
 
-    project: str = "mer_lightning"
+    project: str = "mer_lightning"  # its name on W&B
     entity: str | None = None  # the user or team it belongs to; null: the account's own
     mode: str = "online"  # online | offline, which `wandb sync` uploads later
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)  # of the run on W&B
     artifact: bool = False  # whether the model is uploaded, too
 
     def __post_init__(self) -> None:

@@ -161,7 +161,7 @@ class CorruptConfig:
     blur: float  # standard deviation, in pixels of the video
     lost: float  # share of the frames
     fps: float | None  # frames per second that are left
-    seed: int
+    seed: int  # what is drawn for a clip depends on it and the clip's name
 
     def __post_init__(self) -> None:
         if not self.snr:

@@ -124,7 +124,7 @@ class LossConfig:
     supervision: str  # branch | fused | both
     auxiliary: float  # supervision=both: weight of the branches' losses beside the fused one's
     alpha: float  # of the sparse term
-    sparse: str = "subgradient"  # where the sparse term acts | proximal: shrinks the weights after each step
+    sparse: str = "subgradient"  # subgradient: into the gradients | proximal: weights shrink after each step
     class_weights: str = "none"  # of the emotions in L_e | balanced: the rarer in training the heavier
     delta_rate: float = 1.0  # learning rate of d1 and d2, as a multiple of the network's
 
@@ -144,7 +144,7 @@ class PnaoConfig:
 
     rounds: int  # N, rounds of pruning after round 0; 0: train once
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
-    scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
+    scale: str  # none: as it is, Eq. 11 | layer: over its layer's mean | lamp: over the layer's larger ones
     keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
     inputs: bool  # whether columns of the feature sets are pruned, too
     guard: str  # on | none; none is the literal paper
@@ -212,11 +212,11 @@ class CombineConfig:
 class TrainerConfig:
     """One fit: the schedule, the optimiser, the device."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    epochs: int  # at most, of a fit; then back to the epoch of the best validation score
+    batch_size: int  # utterances
+    learning_rate: float  # at the start of the schedule
     schedule: str  # constant | cosine: the learning rate over the epochs
-    weight_decay: float
+    weight_decay: float  # of the optimizer
     patience: int  # epochs without a better validation score before a round stops
     gradient_clip: float  # largest norm of the gradient; 0: no limit
     monitor: str  # in MONITORS: what stops training and chooses the round, on validation

@@ -40,7 +40,7 @@ class Config:
     plugins: list[str]  # modules that register parts of the user's own
     task: str = field(metadata=ASIDE)  # a name in TASKS
     experiment_name: str  # set by +experiment=..., kept in results.json
-    seed: int
+    seed: int  # of the folds, initial weights, order of the batches and dropout
     protocol: str  # paper | nested | fixed
     ensemble: str  # posterior | logit: what is averaged over the folds' networks
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips

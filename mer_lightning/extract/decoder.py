@@ -18,6 +18,7 @@ from mer_lightning.extract.parts import ClipRecord
 
 # source -> the note of a clip that lacks it
 MISSING = {"speech": "no speech", "faces": "no face", "frames": "no picture", "text": "no transcript"}
+SEVERAL = "several faces, one of them followed"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Decoder:
         if len(seen.crops):
             inputs[source] = seen.crops
         record = replace(record, frames=seen.frames_seen, faces=record.faces + seen.faces_found)
+        record = noted(record, SEVERAL if seen.most > 1 else "")
         return noted(record, "" if seen.complete else "video cut short")
 
     def _read(self, clip: Clip, record: ClipRecord, inputs: dict[Modality, Any]) -> ClipRecord:

@@ -26,6 +26,7 @@ class Faces(NamedTuple):
     frames_seen: int  # looked at
     faces_found: int  # in how many of them the face was found
     complete: bool  # False: the clip is damaged, and some of its video is lost
+    most: int = 0  # faces in one frame, at most
 
 
 def read_faces(frames: Iterable[Frame], margin: float, detector: FaceDetector) -> Faces:
@@ -45,7 +46,7 @@ def read_faces(frames: Iterable[Frame], margin: float, detector: FaceDetector) -
     track = follower.chosen()
     if track is None:
         return Faces(np.empty((0, SIZE, SIZE, 3), np.uint8), follower.looks, 0, complete)
-    return Faces(np.stack(track.crops), follower.looks, track.seen, complete)
+    return Faces(np.stack(track.crops), follower.looks, track.seen, complete, follower.most)
 
 
 def read_pictures(frames: Iterable[Frame]) -> Faces:
@@ -106,12 +107,14 @@ class Follower:
     def __init__(self, margin: float) -> None:
         self.margin = margin
         self.looks = 0
+        self.most = 0
         self._tracks: list[Track] = []  # in sight, or not long gone
         self._gone: Track | None = None  # the largest of the others
 
     def look(self, frame: Frame, boxes: Sequence[Box]) -> None:
         """Take the next frame (H, W, 3) and the faces found in it."""
         boxes = sorted(boxes, key=lambda box: box.area, reverse=True)[:MOST_BOXES]
+        self.most = max(self.most, len(boxes))
         matched = match([track.box for track in self._tracks], boxes)
         new = [Track(box, self.looks) for i, box in enumerate(boxes) if i not in matched.values()]
         pairs = [(self._tracks[t], boxes[b]) for t, b in matched.items()] + [(t, t.box) for t in new]

@@ -47,7 +47,7 @@ def table(f: Findings, number: int = 1) -> str:
             r"\begin{table*}",
             r"\centering",
             rf"\caption{{{escape(caption(f.data))}}}",
-            rf"\label{{tab:results{number}}}",
+            rf"\label{{tab:results{number}}}\par\smallskip",
             r"\resizebox{\textwidth}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}",
             r"\toprule",
@@ -56,7 +56,7 @@ def table(f: Findings, number: int = 1) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}}",
-            rf"\par\smallskip\footnotesize {' '.join(notes(f))}",
+            rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {' '.join(notes(f))}}}",
             r"\end{table*}",
             "",
         ]

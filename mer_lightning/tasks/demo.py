@@ -7,7 +7,9 @@ from rich.console import Console
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError, optional
 from mer_lightning.extract.pipeline import pipeline_for
+from mer_lightning.files.checksums import CHECKSUMS, sha256
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.results.description import read_description
 from mer_lightning.results.predictor import load
 from mer_lightning.tasks.demo_page import Explainer, page
 
@@ -15,10 +17,12 @@ from mer_lightning.tasks.demo_page import Explainer, page
 def run(config: Config, directory: RunDirectory) -> None:
     """Load the model and its encoders, then serve the page until Ctrl-C."""
     gr = optional("gradio", "mer-lightning[demo]")
-    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    model = Path(str(config.model.path)).expanduser()
+    predictor = load(model, config.model.fold)
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     demo = config.demo
-    blocks = page(Explainer(predictor, pipeline_for(needed, config.extract), demo))
+    explain = Explainer(predictor, pipeline_for(needed, config.extract), demo)
+    blocks = page(explain, described(model, config.model.fold))
     fonts = ["system-ui", "sans-serif"]  # none from elsewhere: the page works without a network
     try:
         blocks.launch(
@@ -40,3 +44,11 @@ def run(config: Config, directory: RunDirectory) -> None:
         f"serving on http://{demo.host}:{demo.port}, stop it with Ctrl-C", markup=False
     )
     blocks.block_thread()
+
+
+def described(model: Path, fold: int | None) -> str:
+    """A trained model's name and version: the run it is of, and the first digits of its files' hash."""
+    folder = model / "model" if (model / "model").is_dir() else model
+    origin = {**read_description(folder).origin, "fold": "all" if fold is None else fold}
+    what = ", ".join(f"{key} {value}" for key, value in origin.items())
+    return f"{what}, version {sha256(folder / CHECKSUMS)[:8]}"

@@ -1,5 +1,6 @@
 """A page to drop a clip into: emotion, valence, the weight of each branch, the faces looked at."""
 
+import mimetypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from mer_lightning.extract.pipeline import Pipeline, collect
 from mer_lightning.results.predictor import Predictor
 
 CROPS = 12  # faces shown
+CAVEAT = "Emotion recognised from faces and voices is uncertain: a guess, not a fact about a person."
 
 
 class Explanation(NamedTuple):
@@ -79,8 +81,11 @@ class Explainer:
             )
 
 
-def page(explain: Callable[[Path], Explanation]) -> Any:
-    """The page, a ``gradio.Blocks``. Its visitors' mistakes are answered among the notes."""
+def page(explain: Callable[[Path], Explanation], model: str) -> Any:
+    """The page, a ``gradio.Blocks``. Its visitors' mistakes are answered among the notes.
+
+    model: its name and version.
+    """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
     import gradio as gr
 
@@ -94,17 +99,39 @@ def page(explain: Callable[[Path], Explanation]) -> Any:
         valence = "not known to this model" if found.valence is None else f"{found.valence:+.2f}"
         return found.posterior, valence, found.weights, found.crops, "; ".join(found.notes)
 
+    def players(file: str | None) -> tuple[Any, ...]:
+        sound = file is not None and (mimetypes.guess_type(file)[0] or "").startswith("audio")
+        return (
+            gr.Video(None if sound else file, visible=file is not None and not sound),
+            gr.Audio(file if sound else None, visible=sound),
+            *(None,) * 5,  # what was found in the clip before is not this one's
+        )
+
+    # The buttons by default have one that shares with a site elsewhere.
     with gr.Blocks(title="mer_lightning", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
-        gr.Markdown("# Emotion of a clip\nSpeech and face of one person; nothing leaves this machine.")
+        gr.Markdown(
+            f"# Emotion of a clip\nSpeech and face of one person; nothing leaves this machine. {CAVEAT}"
+        )
+        gr.Textbox(model, label="Model", interactive=False)
         with gr.Row():
             with gr.Column():
                 clip = gr.File(label="Clip (video or sound)", file_types=list(MEDIA), file_count="single")
+                video = gr.Video(label="Clip", visible=False, interactive=False, buttons=[])
+                audio = gr.Audio(label="Clip", visible=False, interactive=False, buttons=[])
                 button = gr.Button("Recognise", variant="primary")
                 notes = gr.Textbox(label="Notes", interactive=False, lines=2)
             with gr.Column():
                 emotion = gr.Label(label="Emotion")
                 valence = gr.Textbox(label="Valence", interactive=False)
                 weights = gr.Label(label="Weight of each branch")
-        crops = gr.Gallery(label="Faces looked at", columns=6, object_fit="contain", height="auto")
-        button.click(shown, clip, [emotion, valence, weights, crops, notes], api_visibility="private")
+        crops = gr.Gallery(
+            label="The face that was used",
+            columns=6,
+            object_fit="contain",
+            height="auto",
+            buttons=["fullscreen"],
+        )
+        results = [emotion, valence, weights, crops, notes]
+        clip.change(players, clip, [video, audio, *results], api_visibility="private")
+        button.click(shown, clip, results, api_visibility="private")
     return blocks

@@ -96,6 +96,13 @@ def test_only_the_largest_of_a_crowd_are_followed() -> None:
     assert sorted(track.box.width for track in follower._tracks) == list(range(10, 18))
 
 
+def test_several_faces_in_one_frame_are_told() -> None:
+    follower = Follower(0.0)
+    for boxes in ([box(0, 0, 40)], [box(0, 0, 40), box(100, 0, 20)], [box(100, 0, 20)]):
+        follower.look(np.zeros((100, 200, 3), np.uint8), boxes)
+    assert follower.most == 2
+
+
 def test_memory_is_bounded_however_many_faces_pass() -> None:
     follower = Follower(0.0)
     for i in range(300):
@@ -158,10 +165,10 @@ def marked(n: int) -> list[Frame]:
 
 def test_reads_the_face_of_a_clip(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "x.mkv", tone(1), marked(25))
-    crops, frames_seen, faces_found, complete = read_faces(
+    crops, frames_seen, faces_found, complete, most = read_faces(
         read_frames(path, SETTINGS.fps), SETTINGS.margin, Marked()
     )
-    assert (frames_seen, faces_found, complete) == (5, 4, True)
+    assert (frames_seen, faces_found, complete, most) == (5, 4, True, 1)
     assert red(crops) == [5, 10, 15, 20]
     assert crops.shape == (4, 224, 224, 3)
     assert crops[..., 40:-40, 40:-40, 2].min() == 255  # 20 of 28 pixels, without their soft edge
@@ -172,8 +179,8 @@ def test_no_face_and_no_video_give_no_crops(tmp_path: Path) -> None:
     bare = read_faces(read_frames(write_clip(tmp_path / "x.mkv", frames=colours(10)), 5), 0.2, Marked())
     deaf = read_faces(read_frames(write_clip(tmp_path / "x.wav", tone(1)), 5), 0.2, Marked())
     assert bare.crops.shape == deaf.crops.shape == (0, 224, 224, 3)
-    assert bare[1:] == (2, 0, True)
-    assert deaf[1:] == (0, 0, True)
+    assert bare[1:] == (2, 0, True, 0)
+    assert deaf[1:] == (0, 0, True, 0)
 
 
 def test_a_clip_that_breaks_off_gives_the_faces_before(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page: what it shows of a clip, what it refuses, and that it is served to this machine alone."""
 
+import json
 import socket
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from mer_lightning.config.aside import DemoConfig
 from mer_lightning.errors import UserError
 from mer_lightning.extract.pipeline import Pipeline
+from mer_lightning.files.checksums import write_checksums
+from mer_lightning.tasks.demo import described
 from mer_lightning.tasks.demo_page import Explainer, Explanation, page
 from tests.conftest import composed
 from tests.extract.test_pipeline import Loudness, write_wav
@@ -60,13 +63,40 @@ def test_what_it_refuses(tmp_path: Path) -> None:
         explainer()(clip)
 
 
+def test_a_model_is_called_by_its_run_and_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    said = {"classes": ["a"], "valence": True, "ensemble": "logit", "features": {}, "extractors": {}}
+    text = json.dumps(said | {"networks": [], "origin": {"experiment": "pnao", "round": 3}})
+    (tmp_path / "model" / "model.json").write_text(text)
+    write_checksums(tmp_path / "model")
+    name = described(tmp_path, None)
+    assert name.startswith("experiment pnao, round 3, fold all, version ")
+    assert described(tmp_path / "model", 2) == name.replace("all", "2")
+    (tmp_path / "model" / "model.json").write_text(text.replace("3", "4"))
+    write_checksums(tmp_path / "model")
+    assert described(tmp_path, None).rpartition(" ")[2] != name.rpartition(" ")[2]
+
+
+@pytest.mark.parametrize(("file", "shown"), [("a.mp4", "video"), ("a.wav", "audio"), (None, None)])
+def test_a_clip_gets_its_player(file: str | None, shown: str | None) -> None:
+    pytest.importorskip("gradio")
+    blocks = page(lambda path: Explanation({}, None, {}, [], []), "experiment pnao")
+    texts = str(blocks.get_config_file())
+    assert "experiment pnao" in texts
+    assert "not a fact about a person" in texts
+    (change,) = [fn for fn in blocks.fns.values() if fn.name == "players"]
+    video, audio, *results = change.fn(file)
+    assert (video.visible, audio.visible) == (shown == "video", shown == "audio")
+    assert results == [None] * 5
+
+
 def test_the_page_is_served_here_alone() -> None:
     pytest.importorskip("gradio")
     assert DEMO.host == "127.0.0.1"
     with socket.socket() as free:
         free.bind((DEMO.host, 0))
         port = free.getsockname()[1]
-    blocks = page(lambda path: Explanation({}, None, {}, [], []))
+    blocks = page(lambda path: Explanation({}, None, {}, [], []), "experiment pnao")
     _, url, shared = blocks.launch(
         server_name=DEMO.host, server_port=port, prevent_thread_lock=True, quiet=True, share=False
     )
