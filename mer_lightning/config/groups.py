@@ -2,7 +2,8 @@
 
 The values are in ``conf/``; here are their types and checks, and the values of what one part alone looks at.
 Fields of two types are declared ``Any`` and checked here, because OmegaConf 2.3 cannot merge into a union
-inside a group. Fields that are no part of a run's identity are marked ``ASIDE`` or ``PLACE``.
+inside a group. Fields that are no part of a run's identity are marked ``ASIDE`` or ``PLACE``; those that act
+after round 0 ``LATER``.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from mer_lightning.config.registry import CRITERIA, FUSIONS, NETWORKS, OPTIMIZER
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
+LATER = {"acts": "later"}  # of one that round 0 does not depend on
 MONITORS = ("score", "dis", "dim", "com", "uar", "macro_f1", "accuracy")
 PLACE = {"identity": "place"}  # of one that names a place on this machine; what is there may matter
 
@@ -34,12 +36,18 @@ class DataConfig:
     clip: float | None = (
         5.0  # deviations from the mean where standardised features are cut off; null: nowhere
     )
+    features: str | None = None  # a name in sets, instead of levels and shared
+    sets: dict[str, dict[str, list[str]]] = field(  # what data.features can be: name -> levels and shared
+        default_factory=dict, metadata=ASIDE
+    )
     balanced: bool = False  # training batches are drawn with replacement, every emotion equally often
     size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
     def __post_init__(self) -> None:
         READERS.check(self.reader)
+        if self.features is not None:
+            self._take(self.features)
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
@@ -56,6 +64,18 @@ class DataConfig:
             raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")
         if self.folds != "column" and (type(self.folds) is not int or self.folds < 2):
             raise UserError(f"data.folds={self.folds}: expected a number of folds (2 or more) or 'column'")
+
+    def _take(self, name: str) -> None:
+        """The levels and shared sets of a name in ``sets``."""
+        if not self.sets:
+            raise UserError(
+                f"data.features={name}: there are no named sets; data.sets.{name}.levels=[a,b] makes one"
+            )
+        one_of("data.features", name, self.sets)
+        chosen: dict[str, list[str]] = {"levels": [], "shared": []} | self.sets[name]
+        if not chosen["levels"] or len(chosen) > 2:
+            raise UserError(f"data.sets.{name}: expected levels, at least one, and shared, perhaps none")
+        self.levels, self.shared = chosen["levels"], chosen["shared"]
 
 
 @dataclass(kw_only=True)
@@ -132,20 +152,30 @@ class LossConfig:
 class PnaoConfig:
     """Algorithm 1."""
 
-    rounds: int  # N, rounds of pruning after round 0; 0: train once
-    rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
-    scale: str  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
-    keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
+    rounds: int = field(metadata=LATER)  # N, rounds of pruning after round 0; 0: train once
+    rate: float = field(metadata=LATER)  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
+    scale: str = field(
+        metadata=LATER
+    )  # none | layer: importance as it is (Eq. 11 to the letter), or divided by its layer's mean
+    keep: float | None = field(
+        metadata=LATER
+    )  # share of the prunable parameters left after the last round, instead of the rate
     inputs: bool  # whether columns of the feature sets are pruned, too
-    guard: str  # on | none; none is the literal paper
-    min_width: int  # guard: the smallest width a layer may reach
-    max_share: float  # guard: the largest share of a layer's nodes one round may remove
-    rewind_epoch: int  # the epoch of the schedule to which a round goes back
+    guard: str = field(metadata=LATER)  # on | none; none is the literal paper
+    min_width: int = field(metadata=LATER)  # guard: the smallest width a layer may reach
+    max_share: float = field(
+        metadata=LATER
+    )  # guard: the largest share of a layer's nodes one round may remove
+    rewind_epoch: int = field(metadata=LATER)  # the epoch of the schedule to which a round goes back
     optimiser: str  # reset | carry, what becomes of the optimiser's moments
-    choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
+    choose: str = field(
+        metadata=LATER
+    )  # smallest | best: within one standard error of the best validation score, or the best itself
     control: str  # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
     criterion: str = "weight"  # a name in CRITERIA: the importance of a node
-    like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
+    like: str | None = field(
+        metadata=PLACE | LATER
+    )  # control: the finished PNAO run to match; null: made first
 
     def __post_init__(self) -> None:
         if not 0 <= self.rounds <= 1000:

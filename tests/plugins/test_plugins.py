@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mer_lightning import EmotionModule, FeatureDataModule, load
 from mer_lightning.config.identity import recorded
 from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.config.registry import FUSIONS
+from mer_lightning.config.unused import unused
 from mer_lightning.errors import UserError
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.files.checksums import write_checksums
@@ -45,6 +47,9 @@ def test_typed_keys_of_their_own(here: Path) -> None:
     config = composed(*OWN)
     assert (config.fusion.power, config.trainer.momentum, config.data.width) == (3.0, 0.8, 6)
     assert composed(PLUGIN).fusion.power == 2.0
+    settings = {"fusion.power", "trainer.momentum", "pnao.batches", "data.width"}
+    for chosen, idle in ((composed(PLUGIN), settings), (config, set())):
+        assert settings & unused(OmegaConf.structured(chosen)).keys() == idle
     assert recorded(config)["plugins"]["my_parts"].startswith("1.2 sha256:")
     with pytest.raises(UserError, match=r"fusion\.kind=shrp.*did you mean 'sharp'"):
         composed(PLUGIN, "fusion.kind=shrp")
