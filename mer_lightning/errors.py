@@ -16,7 +16,7 @@ LONGEST = 2000  # characters of a message
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what, where, and what to do.
+    """Something the user can fix: the message says what, where, and what to do.
 
     Shown as one line, ``error: ...``, without a traceback.
     """

@@ -130,6 +130,6 @@ class PublishConfig:
             )
         for code in self.language:
             if not re.fullmatch(r"[a-z]{2,3}", code):
-                raise UserError(f"publish.language: {code!r} is no code such as en or zh")
+                raise UserError(f"publish.language: {code!r} is not a language code such as en or zh")
         if self.name is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
             raise UserError(f"publish.name={self.name}: expected OWNER/NAME")

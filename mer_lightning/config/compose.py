@@ -70,7 +70,7 @@ def refuse_lists(arguments: Sequence[str]) -> None:
 def checked(settings: DictConfig) -> Config:
     """The configuration as typed objects, all checks passed.
 
-    Raises UserError for a value that makes no sense or a key that is none of ours: ``+key=value`` adds
+    Raises UserError for an invalid value or an unknown key: ``+key=value`` adds
     keys even to a schema.
     """
     import_plugins(settings.plugins)

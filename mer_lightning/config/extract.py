@@ -39,7 +39,7 @@ class SpeechConfig:
     )
 
     def check(self, key: str) -> None:
-        """A UserError for a value that makes no sense."""
+        """A UserError for an invalid value."""
         check_layers(key, self.layers)
         if not self.layers:
             raise UserError(f"{key}.layers is empty: name at least one, {key}.layers=[12]")
@@ -59,13 +59,13 @@ class VisionConfig:
     batch: int = 64  # frames in one forward pass
 
     def check(self, key: str) -> None:
-        """A UserError for a value that makes no sense."""
+        """A UserError for an invalid value."""
         check_layers(key, self.layers)
         one_of(f"{key}.of", self.of, ("faces", "frames"))
         one_of(f"{key}.pooling", self.pooling, ("pooled", "projected", "cls", "mean"))
         if self.layers and self.pooling not in ("cls", "mean"):
             raise UserError(
-                f"{key}.pooling={self.pooling} is of the last layer; with layers, say cls or mean"
+                f"{key}.pooling={self.pooling} is of the last layer; with layers, use cls or mean"
             )
         between(f"{key}.batch", self.batch, 1, BIG)
 
@@ -81,7 +81,7 @@ class TextConfig:
     batch: int = 32  # transcripts in one forward pass
 
     def check(self, key: str) -> None:
-        """A UserError for a value that makes no sense."""
+        """A UserError for an invalid value."""
         check_layers(key, self.layers)
         between(f"{key}.tokens", self.tokens, 1, BIG)
         between(f"{key}.batch", self.batch, 1, BIG)
@@ -95,7 +95,7 @@ class ManetConfig:
     batch: int  # faces in one forward pass
 
     def check(self, key: str) -> None:
-        """A UserError for a value that makes no sense."""
+        """A UserError for an invalid value."""
         between(f"{key}.batch", self.batch, 1, BIG)
 
 

@@ -50,7 +50,9 @@ class DataConfig:
             self._take(self.features)
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
-            raise UserError(f"data.root is not set: say where the data are, data={self.reader} data.root=DIR")
+            raise UserError(
+                f"data.root is not set: name the folder of the data, data={self.reader} data.root=DIR"
+            )
         if not self.levels and self.reader not in ("store", "synthetic"):  # these know their own
             raise UserError("data.levels is empty: name at least one acoustic level, data.levels=[a,b,c]")
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
@@ -58,7 +60,7 @@ class DataConfig:
         if self.clip is not None and not 0 < self.clip < BIG:
             raise UserError(f"data.clip={self.clip}: expected a number of deviations above 0, or null")
         if self.test_fold is not None and self.tests is not None:
-            raise UserError("data.test_fold and data.tests both say what the test set is: give one of them")
+            raise UserError("data.test_fold and data.tests both set the test set; give only one")
         names = [*self.levels, *self.shared]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")

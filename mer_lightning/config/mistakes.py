@@ -16,7 +16,7 @@ ALIKE = 0.7  # how much, at least, a known key resembles the one that is meant
 
 
 def users_mistake(error: Exception) -> str | None:
-    """What to tell the user, in one line; None where the error is none that a user can mend."""
+    """What to tell the user, in one line; None where the error is not one that a user can fix."""
     if isinstance(error, HydraException):
         return one_line(in_our_words(error))
     if isinstance(error, UserError | OmegaConfBaseException):

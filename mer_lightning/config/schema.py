@@ -98,11 +98,11 @@ class Config:
                 "(trainer.epochs - 1)"
             )
         if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
-            raise UserError("pnao.rounds > 0 goes with hierarchical networks without label revision only")
+            raise UserError("pnao.rounds > 0 works only with hierarchical networks, without label revision")
         if self.network.kind == "transformer" and self.loss.supervision == "branch":
             raise UserError(
-                "network=transformer decides by a part that loss.supervision=branch does not train: "
-                "take loss.supervision=both, or +experiment=transformer"
+                "loss.supervision=branch does not train the part of network=transformer that decides: "
+                "use loss.supervision=both, or +experiment=transformer"
             )
         for name, settings in self.callbacks.items():
             check_target(f"callbacks.{name}", settings)

@@ -201,7 +201,7 @@ def count_missing(name: str, array: NDArray[Any], where: Path | str, admitted: b
         if len(wrong):
             raise UserError(
                 f"{where}: NaN or infinity in row {start + int(wrong[0])} (counted from 0) of {name!r}; "
-                "mend or remove that utterance"
+                "fix or remove that utterance"
             )
         count += len(bad)
         release(array)

@@ -76,7 +76,7 @@ class BatchLoader:
     """Iterates over the given rows of a table, a batch at a time; no per-item work.
 
     Every rank takes its own share of each batch, so that ``ranks`` processes together see the batches
-    that one process would. With a ``seed`` the rows are shuffled, anew in each epoch; without, every
+    that one process would. With a ``seed`` the rows are shuffled in each epoch; without, every
     row comes exactly once, in order. With a seed and ``weights`` (n,) as many rows are drawn by them, with
     replacement. Of memory-mapped sets, a load of many batches is read at once when shuffling (see
     ``blocks``), else a batch.

@@ -150,7 +150,7 @@ def _fixed(utterances: list[Utterance]) -> NDArray[np.int64]:
         if not there.any():
             raise UserError(
                 f"protocol=fixed trains on the split train and stops on val, and no utterance is in {name}; "
-                "mend the labels' split column, or take protocol=paper or nested, which draw folds"
+                "fix the labels' split column, or take protocol=paper or nested, which draw folds"
             )
     return folds
 

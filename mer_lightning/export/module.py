@@ -128,7 +128,7 @@ def check_torch() -> None:
     """A UserError if this torch is older than the oldest whose torch.export was seen to follow the module."""
     if torch.__version__ < OLDEST_TORCH:
         raise UserError(
-            f"task=export needs torch {OLDEST_TORCH} or newer, this is {torch.__version__}: "
+            f"task=export needs torch {OLDEST_TORCH} or newer, found {torch.__version__}: "
             "pip install --upgrade 'mer-lightning[export]'"
         )
 
@@ -140,7 +140,7 @@ def check_place(path: Path, kind: str) -> None:
             raise UserError(f"output={path}: format={kind} writes no {form.suffix}; add format={other}")
     if path.exists() and not (path.is_file() and FORMATS[kind].is_ours(path)):
         raise UserError(
-            f"{path}: is there already, and is no export of format={kind}; give another output=, or remove it"
+            f"{path}: exists, and is not an export of format={kind}; give another output=, or remove it"
         )
 
 

@@ -18,7 +18,7 @@ class Transcriber:
     """What is said in speech, by a Whisper. May be called from several threads; one works at a time."""
 
     def __init__(self, settings: ExtractConfig) -> None:
-        """Raises UserError for a model that cannot be had, is no Whisper, or does not know the language."""
+        """Raises UserError for a model that is missing, not a Whisper, or does not know the language."""
         pretrained = find("extract.asr", str(settings.asr), None)
         config = read_config(pretrained, ("whisper",), REMEDY)
         device, dtype = device_and_dtype(settings)

@@ -29,11 +29,13 @@ class Corruption:
         if settings.noise == "babble":
             self.files = [clip.path for clip in clips]
             if len(clips) <= VOICES:
-                raise UserError(f"extract.corrupt.noise=babble: it takes more than {VOICES} clips; say white")
+                raise UserError(f"extract.corrupt.noise=babble: it takes more than {VOICES} clips; use white")
         elif settings.noise not in (None, "white"):
             folder = Path(str(settings.noise)).expanduser()
             if not folder.exists():
-                raise UserError(f"extract.corrupt.noise={folder}: no such folder; or say white or babble")
+                raise UserError(
+                    f"extract.corrupt.noise={folder}: no such folder; use a folder, white or babble"
+                )
             self.files = list(media_files(folder).values())
 
     def described(self, source: Modality) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def mixed(speech: Samples, noise: Samples, snr: float) -> Samples:
     """Both (n,) -> their sum, the mean power of the speech ``snr`` dB above that of the noise."""
     power = np.square(speech, dtype=np.float64).mean(), np.square(noise, dtype=np.float64).mean()
     if not power[1]:
-        raise Unreadable("the noise for it is silent")
+        raise Unreadable("its noise is silent")
     gain = np.float32(np.sqrt(power[0] / power[1] / 10 ** (snr / 10)))
     return speech + gain * noise
 
@@ -108,5 +110,5 @@ def read_noise(path: Path) -> Samples:
     """The sound of a clip of noise. Raises Unreadable if it has none."""
     heard = read_speech(path)
     if heard is None:
-        raise Unreadable(f"the noise for it, {path.name}, has no sound")
+        raise Unreadable(f"its noise, {path.name}, has no sound")
     return heard.samples

@@ -126,7 +126,7 @@ def _packets_end(container: "InputContainer") -> float:
 @contextmanager
 def _opened(path: Path) -> Iterator["InputContainer"]:
     av = optional("av", "mer-lightning[extract]")
-    av.logging.set_level(None)  # what FFmpeg says would land amid the progress on the screen
+    av.logging.set_level(None)  # what FFmpeg says would land in the progress on the screen
     try:
         if not path.stat().st_size:
             raise Unreadable("empty file")

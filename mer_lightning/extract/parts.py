@@ -47,7 +47,7 @@ class Part:
 
 
 class Parts:
-    """The folder ``STORE.parts``. An outcome counts for the clip as it was: one that changed is done anew."""
+    """The folder ``STORE.parts``. An outcome counts for the clip as it was: a changed one is done again."""
 
     def __init__(self, store: Path, clips: Iterable[Clip]) -> None:
         self.path = store.with_name(f"{store.name}.parts")

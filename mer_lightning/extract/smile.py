@@ -21,7 +21,7 @@ class SmileEncoder:
         opensmile = optional("opensmile", "mer-lightning[smile]")
         feature_set = getattr(opensmile.FeatureSet, settings.set, None)
         if feature_set is None:
-            raise UserError(f"extract.{name}.set={settings.set}: opensmile has no such set; say eGeMAPSv02")
+            raise UserError(f"extract.{name}.set={settings.set}: opensmile has no such set; use eGeMAPSv02")
         self.name = name
         self._smile: Any = opensmile.Smile(feature_set, opensmile.FeatureLevel.Functionals)
         made = {"encoder": name, "set": settings.set, "opensmile": opensmile.__version__}

@@ -20,7 +20,7 @@ FAMILIES: dict[str, type[WaveformEncoder | WhisperEncoder]] = {
 def make(name: str, settings: SpeechConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of feature sets ``NAME_k``, one for each of ``settings.layers``.
 
-    Raises UserError for a model that cannot be had, is none of these families or has fewer layers.
+    Raises UserError for a model that is not available, is of none of these families or has fewer layers.
     """
     key, layers = f"extract.{name}", settings.layers
     remedy = f"give {key}.model a HuBERT, wav2vec 2.0, WavLM or Whisper: a name on the hub, or a folder"

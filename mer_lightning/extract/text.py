@@ -60,7 +60,7 @@ class TextEncoder:
 def make(name: str, settings: TextConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of the feature set NAME, or of NAME_k for each of ``settings.layers``.
 
-    Raises UserError for a model that cannot be had or does not read, and for a layer that it lacks.
+    Raises UserError for a model that is not available or does not read, and for a layer that it lacks.
     """
     key, layers = f"extract.{name}", settings.layers
     remedy = f"give {key}.model a model of text: a name on the hub, or a folder of transformers"

@@ -52,10 +52,12 @@ def read_transcripts(path: Path, language: str | None, required: bool = True) ->
     if language is not None and language in header:
         columns = [language]
     elif language is not None and required:
-        raise UserError(f"extract.language={language}: {path} has no such column among {', '.join(header)}")
+        raise UserError(
+            f"extract.language={language}: {path} has no such column; there are: {', '.join(header)}"
+        )
     if columns == list(LANGUAGES):
         raise UserError(
-            f"{path}: its transcripts are in two languages; say extract.language=chinese or english"
+            f"{path}: its transcripts are in two languages; set extract.language=chinese or english"
         )
     if id_column is None or not columns:
         if not required:

@@ -74,7 +74,7 @@ class Pooled(nn.Module):
 def make(name: str, settings: VisionConfig, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of the feature set NAME, or of NAME_k for each of ``settings.layers``.
 
-    Raises UserError for a model that cannot be had, that sees nothing, or lacks what is asked for.
+    Raises UserError for a model that is not available, that sees nothing, or lacks what is asked for.
     """
     key, layers = f"extract.{name}", settings.layers
     remedy = f"give {key}.model an image or video model: a name on the hub, or a folder of transformers"
@@ -115,6 +115,6 @@ def make(name: str, settings: VisionConfig, device: torch.device, dtype: torch.d
     except Exception as error:
         raise UserError(
             f"{key}.pooling={settings.pooling}: {pretrained.name} does not give that ({brief(error)}); "
-            f"say pooled, projected, cls or mean, or {remedy}"
+            f"use pooled, projected, cls or mean, or {remedy}"
         ) from error
     return made

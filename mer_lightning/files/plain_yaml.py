@@ -20,7 +20,7 @@ class PlainLoader(yaml.SafeLoader):
         """As ever, but for keys that are no text, as those of a configuration are."""
         mapping = super().construct_mapping(node, deep)
         if not all(isinstance(key, str) for key in mapping):
-            raise ValueError("a key that is no text")
+            raise ValueError("a key that is not text")
         return mapping
 
 

@@ -108,7 +108,7 @@ class Results:
         if not self.rounds or [r.round for r in self.rounds] != list(range(len(self.rounds))):
             raise ValueError("rounds are not numbered 0, 1, ...")
         if self.best_round not in range(len(self.rounds)):
-            raise ValueError("best_round is none of its rounds")
+            raise ValueError("best_round is not one of its rounds")
         scored = [r for r in self.rounds if r.test or self.protocol != "fixed"]
         if any(r.test.keys() != self.test.keys() for r in scored):
             raise ValueError("its rounds have other test sets than it has")

@@ -215,7 +215,7 @@ class RunDirectory:
                 if whole and name is None:
                     continue
                 if name is not None:
-                    before = f"going on from round {place - 1}" if place else "beginning anew"
+                    before = f"going on from round {place - 1}" if place else "starting again"
                     notes.append(f"{folder.path / name} is damaged, its hash is another: {before} there")
                 for later in rounds[place:]:
                     later.checksums.unlink(missing_ok=True)

@@ -79,7 +79,7 @@ def _fitting(architecture: Architecture, weights: dict[str, Tensor]) -> EmotionN
 def _unknown(part: str, plugin: str) -> Exception:
     """What to raise where there is no such part; nothing is imported because a file says so."""
     if not NAME.fullmatch(plugin):
-        return ValueError(f"{part} is none of ours")
+        return ValueError(f"{part} is unknown")
     return UserError(
         f"the model has {part} of the plugin {plugin}: if you trust it, say plugins=[{plugin}], or import "
         "it before load"
@@ -93,9 +93,9 @@ def _checked(statistics: Standardisation, architecture: Architecture) -> Standar
         if mean.shape != (dimension,) or deviation.shape != (dimension,):
             raise ValueError(f"standardisation of {name} is not for {dimension} dimensions")
         if not (mean.isfinite().all() and deviation.isfinite().all() and (deviation > 0).all()):
-            raise ValueError(f"standardisation of {name} holds odd numbers")
+            raise ValueError(f"standardisation of {name} holds numbers that are not finite or not positive")
     if statistics.clip.shape != () or not statistics.clip > 0:
-        raise ValueError("standardisation clips at what is no positive number")
+        raise ValueError("standardisation clips at something that is not a positive number")
     return statistics
 
 

@@ -14,7 +14,7 @@ def check_values(**values: tuple[object, bool]) -> None:
     """ValueError for the first argument, name=(value, whether it makes sense), that makes none."""
     for name, (value, fine) in values.items():
         if not fine:
-            raise ValueError(f"PNAO: {name}={value!r} makes no sense; see help(PNAO)")
+            raise ValueError(f"PNAO: {name}={value!r} is not valid; see help(PNAO)")
 
 
 def check_fit(number: int | None, store: RoundStore, trainer: L.Trainer, module: L.LightningModule) -> None:

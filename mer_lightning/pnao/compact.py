@@ -124,7 +124,7 @@ def check_masks(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) ->
                 f"group {group!r}: the mask must keep as many nodes in each of its GroupNorm's {parts} parts"
             )
     if unknown := sorted(set(masks) - set(nodes.writes)):
-        raise NodesError(f"a mask for {unknown[0]!r}, which is no group")
+        raise NodesError(f"a mask for {unknown[0]!r}, which is not a group")
 
 
 def masked_state(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class Picture:
     title: str
     caption: str
     alt: str  # what it shows, with the key numbers
-    draw: Callable[[], Figure]  # anew at every call
+    draw: Callable[[], Figure]  # again at every call
 
     @cached_property
     def content(self) -> bytes:

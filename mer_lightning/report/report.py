@@ -41,7 +41,7 @@ def report_folder(runs_dir: Path) -> Path:
     """``runs_dir/report``. Raises UserError if it is there and not a report."""
     target = runs_dir / "report"
     if target.exists() and not ours(target / INDEX):
-        raise UserError(f"{target} is in the way: it is no report; move it, or give another report.runs")
+        raise UserError(f"{target} exists, and is not a report; move it, or give another report.runs")
     return target
 
 

@@ -29,7 +29,7 @@ data would have given to what the person shows.
   microphones, cameras and light can lower its scores, and not for all groups alike. The figures below say
   nothing about groups. Measure them on your own speakers first.
 - **Labels.** The emotions are the annotators' words for acted or shown behaviour, not a person's state.
-  Annotators disagree, and the posterior is no probability that somebody feels something.
+  Annotators disagree, and the posterior is not the probability that somebody feels something.
 - **Law.** Some uses are forbidden in places: in the European Union, Regulation (EU) 2024/1689, Article 5,
   forbids inferring emotions at work and in education, but for medical and safety reasons. Ask before you
   use it.

@@ -91,8 +91,8 @@ def refuse_no_numbers(posterior: Tensor, valence: Tensor) -> None:
     bad = (~(posterior.isfinite().all(dim=-1) & valence.isfinite())).nonzero()
     if len(bad):
         raise UserError(
-            f"no decision comes of row {int(bad[0])} (counted from 0) of the features: extreme there, "
-            "or the model is damaged; mend or remove that utterance"
+            f"no finite decision for row {int(bad[0])} (counted from 0) of the features: extreme there, "
+            "or the model is damaged; fix or remove that utterance"
         )
 
 

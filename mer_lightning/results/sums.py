@@ -1,4 +1,4 @@
-"""Scores from sums per cluster of utterances, so that clusters can be left out or drawn anew."""
+"""Scores from sums per cluster of utterances, so that clusters can be left out or drawn again."""
 
 from typing import NamedTuple
 

@@ -34,7 +34,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         )
     except OSError as error:
         raise UserError(
-            f"demo.port={demo.port} on {demo.host} cannot be had; give another demo.port"
+            f"demo.port={demo.port} on {demo.host} is not available; give another demo.port"
         ) from error
     Console(soft_wrap=True).print(
         f"serving on http://{demo.host}:{demo.port}, stop it with Ctrl-C", markup=False

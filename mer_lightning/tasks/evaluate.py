@@ -33,7 +33,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     """Score the model on ``data=...``, write the folder, show the scores."""
     output = Path(str(config.output)).expanduser()
     if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
-        raise UserError(f"output={output}: exists, and is no evaluation to replace; give another name")
+        raise UserError(f"output={output}: exists, and is not an evaluation to replace; give another name")
     predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
     found = evaluate(predictor, read(config, predictor), config.evaluate.map)
     with new_folder(output) as folder:

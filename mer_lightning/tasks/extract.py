@@ -43,7 +43,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         console.print(f"{store}: finished already; give another output, or remove it first", markup=False)
         return
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
-        raise UserError(f"{store}: exists and is no feature store; give output= a new folder")
+        raise UserError(f"{store}: exists, and is not a feature store; give output= a new folder")
     part, count = settings.part()
     mine = in_shard(found.clips, part, count)
     pipeline = make_pipeline(make_encoders(settings), settings, found.clips)
@@ -89,14 +89,14 @@ def extract(pipeline: Pipeline, clips: Sequence[Clip], parts: Parts) -> None:
         failure = judged(part, settings.missing).failure
         if failure and settings.on_error == "stop":
             raise UserError(
-                f"clip {part.id}: {failure}; mend or remove it and run the same command again, or have "
+                f"clip {part.id}: {failure}; fix or remove it and run the same command again, or have "
                 "such clips listed and left out with extract.on_error=report"
             )
         parts.write(part)
 
 
 def finish(console: Console, pipeline: Pipeline, found: Found, parts: Parts, store: Path) -> None:
-    """The store of all shards' parts, made by whichever process comes first, and what is in it."""
+    """The store of all shards' parts, made by the process that comes first, and what is in it."""
     try:
         with parts.lock("store"):
             if (store / MANIFEST).is_file():
@@ -125,7 +125,7 @@ def corpus_of(found: Found, parts: Sequence[Part], pipeline: Pipeline, store: Pa
     if not good:
         reasons = Counter(part.failure for part in parts).most_common(3)
         listed = "; ".join(f"{count} times {reason}" for reason, count in reasons)
-        raise UserError(f"none of the {len(parts)} clips for {store} could be used: {listed}; mend the clips")
+        raise UserError(f"none of the {len(parts)} clips for {store} could be used: {listed}; fix the clips")
     features = collect(good)
     if lacking := sorted(pipeline.provenance.keys() - features.keys()):
         raise UserError(

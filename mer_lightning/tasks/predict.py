@@ -72,10 +72,12 @@ def run(config: Config, directory: RunDirectory) -> None:
 def check_output(output: Path) -> None:
     """A UserError for a file that is no prediction of ours to replace, or that could not be written."""
     if output.exists() and not is_prediction_file(output):
-        raise UserError(f"output={output}: exists, and is no prediction file to replace; give another name")
+        raise UserError(
+            f"output={output}: exists, and is not a prediction file to replace; give another name"
+        )
     parent = next(p for p in output.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"output={output}: {parent} is no folder that can be written to; give another")
+        raise UserError(f"output={output}: {parent} is not a folder that can be written to; give another")
 
 
 def is_prediction_file(path: Path) -> bool:
@@ -129,7 +131,7 @@ def report_failures(failed: Sequence[tuple[str, str]], config: Config, console: 
     if not failed:
         return
     if config.extract.on_error == "stop":
-        raise UserError(f"clip {failed[0][0]}: {failed[0][1]}; mend or remove it")
+        raise UserError(f"clip {failed[0][0]}: {failed[0][1]}; fix or remove it")
     for clip, reason in failed[:SHOWN]:
         console.print(f"failed: {clip}: {reason}", markup=False)
     output = Path(str(config.output)).expanduser()

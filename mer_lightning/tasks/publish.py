@@ -21,7 +21,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     target = Path(str(config.output)).expanduser().absolute()
     if not config.publish.license:
         raise UserError(
-            "publish.license is not set: say under which license the weights may be used, for example "
+            "publish.license is not set: name the license of the weights, for example "
             "publish.license=cc-by-nc-4.0; the data's terms may restrict it"
         )
     if not source.finished:
@@ -54,4 +54,4 @@ def refuse_foreign(target: Path) -> None:
         return
     names = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
     if (names and not {CARD, FILE, CHECKSUMS} <= names) or ".git" in names:
-        raise UserError(f"output={target} is in the way: it is no published model; give another folder")
+        raise UserError(f"output={target} exists, and is not a published model; give another folder")

@@ -108,7 +108,7 @@ def attempt(directory: RunDirectory, work: Callable[[], None]) -> float | tuple[
         message = message or described(error)
         forget_failure(directory)
         if directory.error.exists():
-            raise UserError(f"{directory.error} is in the way, and not of a sweep; move it") from error
+            raise UserError(f"{directory.error} exists, and no sweep wrote it; move it") from error
         write_text(directory.error, f"{MARK}{message}\n{trace}")
         print(f"failed    {name}: {message}", file=sys.stderr, flush=True)
         return None
@@ -166,7 +166,7 @@ def sum_up(folder: Path, noted: dict[Path, int]) -> None:
         names = "; ".join(str(path.parent.relative_to(folder)) for path in failed)
         raise UserError(
             f"{len(failed)} of the settings failed: {names}. The reasons are above, and in {failed[0].name} "
-            "in their folders. Mend them, and the same command with the same hydra.sweep.dir does the rest"
+            "in their folders. Fix them, and the same command with the same hydra.sweep.dir does the rest"
         )
 
 

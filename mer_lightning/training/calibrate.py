@@ -1,7 +1,7 @@
 """What is fitted after training, on the part that stopped it: temperatures, and weights of a linear fusion.
 
 Entropy fusion (Eq. 5-7) trusts a branch as far as its posterior is sharp. A branch that is sharper than it
-is right gets too much weight; a temperature for each branch (Guo et al. 2017) mends that, and leaves the
+is right gets too much weight; a temperature for each branch (Guo et al. 2017) corrects that, and leaves the
 equations as they are.
 """
 

@@ -76,12 +76,12 @@ def check_devices(config: Config) -> None:
     here = gpus(trainer.accelerator)
     if trainer.devices == "auto" and not here:
         raise UserError(
-            "trainer.devices=auto takes every GPU, and there is none here: on the CPU, say how many "
-            "processes share a fit (trainer.devices=2)"
+            "trainer.devices=auto takes every GPU, and there is none here: on the CPU, give the "
+            "number of processes that share a fit (trainer.devices=2)"
         )
     if (here or trainer.accelerator == "gpu") and devices(trainer) > max(here, 1):
         raise UserError(
-            f"trainer.devices={trainer.devices}: {here} GPUs to be seen here; ask for no more than these, "
+            f"trainer.devices={trainer.devices}: {here} GPUs are visible; ask for no more, "
             "or for trainer.accelerator=cpu"
         )
     if world(trainer) == 1 and not TorchElasticEnvironment.detect():

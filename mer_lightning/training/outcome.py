@@ -85,7 +85,7 @@ def round_decisions(
     alike = len(shapes) == 1 and all(torch.equal(test.rows, tests[0].rows) for test in tests)
     rows = torch.cat([part.rows for part in [*held_out, tests[0]]]).sort().values
     if not (alike and torch.equal(rows, torch.arange(utterances))):
-        raise UserError(f"{run.path}: the folds of round {number} do not go together, damaged; {AGAIN}")
+        raise UserError(f"{run.path}: the folds of round {number} do not belong together (damaged); {AGAIN}")
     equal = EnsembleWeights(torch.ones(folds), torch.ones(folds))
     test = ensemble_decision([test.decision for test in tests], equal, ensemble)
     return [*held_out, RowDecisions(tests[0].rows, test)]
@@ -98,10 +98,12 @@ def _check_record(r: RoundRecord, folder: RoundFolder) -> None:
     counts = {name: getattr(r, name) for name in ("parameters", "prunable", "nodes", "macs", "epochs")}
     for name, count in (counts | r.widths).items():
         if type(count) is not int or not (name == "parameters") <= count < LARGEST_COUNT:
-            raise ValueError(f"{name} is no count")
+            raise ValueError(f"{name} is not a count")
     history = [value for epoch in r.history for value in epoch.values() if value is not None]
     for number in (r.seconds, r.score, r.difference, *r.deltas, *r.density.values(), *history):
         if not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError("seconds, score, difference, deltas, density or history hold what is no number")
+            raise ValueError(
+                "seconds, score, difference, deltas, density or history hold something that is not a number"
+            )
     if not all(isinstance(note, str) for note in r.notes) or not all(e.keys() >= MEASURED for e in r.history):
-        raise ValueError("notes or history are not what they should be")
+        raise ValueError("notes or history are not valid")

@@ -204,5 +204,5 @@ def test_the_fixed_protocol_takes_the_splits_as_they_are(tmp_path: Path) -> None
         read_folds(tmp_path / "folds.csv", corpus)
     for lacking in ("train", "val"):
         there = small_corpus([u for u in utterances if u.split != lacking])
-        with pytest.raises(UserError, match=f"no utterance is in {lacking}; mend the labels' split column"):
+        with pytest.raises(UserError, match=f"no utterance is in {lacking}; fix the labels' split column"):
             draw_folds(there, 5, seed=0, protocol="fixed")

@@ -116,7 +116,7 @@ def test_no_other_file_is_overwritten(exported: tuple[Predictor, Path], tmp_path
     (tmp_path / "text.onnx").write_text("mer_lightning")
     for path in tmp_path.iterdir():
         kind = "onnx" if path.suffix == ".onnx" else "torch"
-        with pytest.raises(UserError, match="is there already, and is no export"):
+        with pytest.raises(UserError, match="exists, and is not an export"):
             check_place(path, kind)
     (tmp_path / "text.pt2").rename(tmp_path / "text")
     with pytest.raises(UserError, match="is there already"):

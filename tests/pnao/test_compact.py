@@ -185,7 +185,7 @@ def test_what_needs_no_gradient_goes_on_needing_none() -> None:
         ({}, r"'c': expected a bool mask of shape \(8,\), found none"),
         ({"c": torch.ones(8)}, "found torch.float32"),
         ({"c": torch.ones(7).bool()}, r"found torch.bool \(7,\)"),
-        ({"c": torch.ones(8).bool(), "d": torch.ones(1).bool()}, "a mask for 'd', which is no group"),
+        ({"c": torch.ones(8).bool(), "d": torch.ones(1).bool()}, "a mask for 'd', which is not a group"),
         (
             {"c": torch.arange(8) < 6},
             "'c': the mask must keep as many nodes in each of its GroupNorm's 2 parts",

@@ -35,7 +35,7 @@ def unfinished(finished: Finished, path: Path) -> RunDirectory:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("fold_0/round_0/round.json", "beginning anew"),
+        ("fold_0/round_0/round.json", "starting again"),
         ("fold_0/round_2/network.safetensors", "going on from round 1"),
         ("fold_0/round_1/network.json", "going on from round 0"),
         ("fold_1/round_1/module.safetensors", "going on from round 0"),

@@ -149,10 +149,10 @@ def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(few: Pa
     shutil.rmtree(few / "report")
     (few / "report").mkdir()
     (few / "report" / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="in the way"):
+    with pytest.raises(UserError, match="exists, and"):
         write_report(few)
     (few / "report" / "index.html").write_text("<html>a report of mine</html>")
-    with pytest.raises(UserError, match="in the way"):
+    with pytest.raises(UserError, match="exists, and"):
         write_report(few)
     assert (few / "report" / "mine.txt").read_text() == "mine"
 

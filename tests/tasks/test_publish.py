@@ -66,7 +66,7 @@ def test_a_license_is_asked_for_and_nothing_foreign_is_replaced(
     with pytest.raises(UserError, match=r"publish\.license=My own: expected"):
         published(finished, tmp_path / "new", "publish.license='My own'")
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="in the way"):
+    with pytest.raises(UserError, match="exists, and"):
         published(finished, tmp_path, "publish.license=mit")
     assert (tmp_path / "mine.txt").read_text() == "mine"
 

@@ -264,13 +264,13 @@ def test_another_error_txt_is_never_touched(job: RunDirectory) -> None:
     def broken() -> None:
         raise UserError("wrong")
 
-    with pytest.raises(UserError, match="in the way"):
+    with pytest.raises(UserError, match="exists, and"):
         sweep.attempt(job, broken)
     sweep.forget_failure(job)
     assert job.error.read_text() == "precious"
 
 
-@pytest.mark.parametrize("error", [UserError("x is broken; mend it"), ZeroDivisionError("odd\nthing")])
+@pytest.mark.parametrize("error", [UserError("x is broken; fix it"), ZeroDivisionError("odd\nthing")])
 def test_what_goes_wrong_at_the_end_of_a_sweep_ends_it_with_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:

@@ -89,7 +89,7 @@ class _Scalar:
 
     def __new__(cls, dtype: _Dtype, data: bytes) -> Any:
         if not (isinstance(dtype.order, str) and isinstance(dtype.code, str)):
-            raise ValueError("a scalar of an odd dtype")
+            raise ValueError("a scalar of an unexpected dtype")
         code = dtype.order + dtype.code
         if not re.fullmatch(r"[<>|=]([fiu]\d{1,2}|b1|U\d{1,2})", code):
             raise ValueError(f"a scalar of dtype {code[:20]!r}")

@@ -109,7 +109,7 @@ def _read_set(folder: Path, clips: Sequence[str]) -> NDArray[np.floating]:
     lost = [clip for clip in clips if not (folder / f"{clip}.npy").is_file() and not (folder / clip).is_dir()]
     if lost:
         raise UserError(
-            f"{folder / lost[0]}.npy: no such file, nor a folder of frames, for clip {lost[0]!r} "
+            f"{folder / lost[0]}.npy: no such file or folder of frames, for clip {lost[0]!r} "
             f"({len(lost)} of {len(clips)} clips are missing in {folder.name!r}); extract them, or leave "
             "their split out with data.tests"
         )

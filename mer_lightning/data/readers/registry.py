@@ -80,14 +80,14 @@ def check_trainable(corpus: Corpus) -> None:
         if u.emotion and u.emotion not in known:
             raise UserError(
                 f"{corpus.name}: emotion {u.emotion!r} of {u.id!r} in test set {u.split!r} occurs nowhere in "
-                "Train&Val, so it cannot be learnt; mend the label, or leave that set out with data.tests"
+                "Train&Val, so it cannot be learnt; fix the label, or leave that set out with data.tests"
             )
 
 
 def _refuse_unused(config: DataConfig) -> None:
     """A UserError for a key that the reader would not look at."""
     if config.reader == "synthetic" and config.root:
-        raise UserError(f"data.root={config.root}: data=synthetic reads no files; say data=NAME of a reader")
+        raise UserError(f"data.root={config.root}: data=synthetic reads no files; use data=NAME of a reader")
     if config.reader in ("synthetic", "store") and config.labels:
         raise UserError(f"data.labels={config.labels}: data={config.reader} has its own labels")
     if config.reader != "folder" and config.group not in ("", USUAL_GROUP):

@@ -141,7 +141,7 @@ def _chosen(config: DataConfig, manifest: Manifest, root: Path) -> tuple[list[st
     levels = config.levels or [name for name in manifest.named("level") if name not in config.shared]
     shared = config.shared or ([] if config.levels else manifest.named("shared"))
     if not levels:
-        raise UserError(f"{root}: the store names no acoustic level; say which sets are, data.levels=[a,b,c]")
+        raise UserError(f"{root}: the store names no acoustic level; name them, data.levels=[a,b,c]")
     require_sets((*levels, *shared), manifest.features, root)
     return levels, shared
 
@@ -160,7 +160,7 @@ def _contiguous(
     first, last = int(rows[0]), int(rows[-1]) + 1
     if last - first != len(rows):
         raise UserError(
-            f"data.tests leaves out rows amid a memory-mapped store; raise data.resident_gb above "
-            f"{gigabytes:.1f} to load it, or take all test sets, data.tests=null"
+            f"data.tests leaves out rows between others of a memory-mapped store; raise data.resident_gb "
+            f"above {gigabytes:.1f} to load it, or take all test sets, data.tests=null"
         )
     return array[first:last]
