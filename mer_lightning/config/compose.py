@@ -15,31 +15,38 @@ from mer_lightning.config.identity import flat, marks, unswept
 from mer_lightning.config.mistakes import unknown_key
 from mer_lightning.config.plugins import import_plugins, named, parsed
 from mer_lightning.config.registry import CHOSEN_BY_NAME
-from mer_lightning.config.schema import Config, schema
+from mer_lightning.config.schema import Config, group_type, schema
 from mer_lightning.errors import UserError
 
-OPEN = ("callbacks.", "logger.", "evaluate.map.")  # groups whose keys are checked by the schema itself
+OPEN = (
+    "callbacks.",
+    "logger.",
+    "evaluate.map.",
+    "data.sets.",
+)  # groups whose keys are checked by the schema itself
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
     """Import the plugins that the overrides and the user's ``folders`` name; then tell Hydra what there is.
 
-    That is the schema, the parts that have no file in ``conf``, and what names no run's folder.
+    That is the schema, the parts that have no file in ``conf``, and what names no folder of a sweep.
     """
     named(arguments, folders)
     refuse_lists(arguments)
     store = ConfigStore.instance()
     node: DictConfig = OmegaConf.structured(schema())
-    for group in (node.callbacks, node.evaluate.map):
-        OmegaConf.set_struct(group, False)  # callbacks.NAME needs no +
+    node.data = group_type("data")
+    for group in (node.callbacks, node.evaluate.map, node.data.sets):
+        OmegaConf.set_struct(group, False)  # callbacks.NAME and data.sets.NAME need no +
     store.store(name="schema", node=node)
     for registry in CHOSEN_BY_NAME:
         group, _, key = registry.key.partition(".")
         for name in registry:
             if not (conf_folder() / group / f"{name}.yaml").is_file():
                 store.store(group=group, name=name, node={key: name})
-    own = [o.key_or_group for o in parsed(arguments) if o.key_or_group.startswith("logger.")]
-    names = {"job": {"config": {"override_dirname": {"exclude_keys": [*unswept(), *own]}}}}
+    swept = {o.key_or_group for o in parsed(arguments) if o.is_sweep_override()}
+    same = [o.key_or_group for o in parsed(arguments) if o.key_or_group not in swept]
+    names = {"job": {"config": {"override_dirname": {"exclude_keys": [*unswept(), *same]}}}}
     store.store(name="unswept", node={"hydra": names}, package="_global_")
     # For every group that --help lists, Hydra copies its whole store: 0.5 s of 0.85 s with all extras, and an
     # eighth of it for what is stored here. What it takes out of the store is a copy anyway.

@@ -2,7 +2,8 @@
 
 The values are in ``conf/``; here are their types and checks, and the values of what one part alone looks at.
 Fields of two types are declared ``Any`` and checked here, because OmegaConf 2.3 cannot merge into a union
-inside a group. Fields that are no part of a run's identity are marked ``ASIDE`` or ``PLACE``.
+inside a group. Fields that are no part of a run's identity are marked ``ASIDE`` or ``PLACE``; those that act
+after round 0 ``LATER``, and what acts before in a group of these ``FIRST``.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from mer_lightning.config.registry import (
 from mer_lightning.errors import UserError
 
 ASIDE = {"identity": "aside"}  # metadata of a field that the results do not depend on
+FIRST = {"acts": "first"}  # of one that round 0 depends on, in a group that is LATER
+LATER = {"acts": "later"}  # of one, or of a group, that round 0 does not depend on
 MONITORS = ("score", "dis", "dim", "com", "uar", "macro_f1", "accuracy")
 PLACE = {"identity": "place"}  # of one that names a place on this machine; what is there may matter
 
@@ -42,12 +45,18 @@ class DataConfig:
     clip: float | None = (
         5.0  # deviations from the mean where standardised features are cut off; null: nowhere
     )
+    features: str | None = None  # a name in sets, instead of levels and shared
+    sets: dict[str, dict[str, list[str]]] = field(  # what data.features can be: name -> levels and shared
+        default_factory=dict, metadata=ASIDE
+    )
     balanced: bool = False  # training batches are drawn with replacement, every emotion equally often
     size: str = "small"  # synthetic: small (1440 utterances) | full (3784, and dimensions of MER 2023)
     resident_gb: float = field(default=8.0, metadata=ASIDE)  # store: a larger one is memory-mapped
 
     def __post_init__(self) -> None:
         one_of("data.reader", self.reader, (*READERS, *CORPORA))
+        if self.features is not None:
+            self._take(self.features)
         one_of("data.size", self.size, ("small", "full"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(
@@ -66,6 +75,18 @@ class DataConfig:
             raise UserError(f"data.levels and data.shared name {twice[0]!r} twice")
         if self.folds != "column" and (type(self.folds) is not int or self.folds < 2):
             raise UserError(f"data.folds={self.folds}: expected a number of folds (2 or more) or 'column'")
+
+    def _take(self, name: str) -> None:
+        """The levels and shared sets of a name in ``sets``."""
+        if not self.sets:
+            raise UserError(
+                f"data.features={name}: there are no named sets; data.sets.{name}.levels=[a,b] makes one"
+            )
+        one_of("data.features", name, self.sets)
+        chosen: dict[str, list[str]] = {"levels": [], "shared": []} | self.sets[name]
+        if not chosen["levels"] or len(chosen) > 2:
+            raise UserError(f"data.sets.{name}: expected levels, at least one, and shared, perhaps none")
+        self.levels, self.shared = chosen["levels"], chosen["shared"]
 
 
 @dataclass(kw_only=True)
@@ -146,15 +167,16 @@ class PnaoConfig:
     rate: float  # k of Eq. 11, the NAOR, in [0, 1); 0 prunes nothing: rewinding alone
     scale: str  # none: as it is, Eq. 11 | layer: over its layer's mean | lamp: over the layer's larger ones
     keep: float | None  # share of the prunable parameters left after the last round, instead of the rate
-    inputs: bool  # whether columns of the feature sets are pruned, too
+    inputs: bool = field(metadata=FIRST)  # whether columns of the feature sets are pruned, too
     guard: str  # on | none; none is the literal paper
     min_width: int  # guard: the smallest width a layer may reach
     max_share: float  # guard: the largest share of a layer's nodes one round may remove
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
-    optimiser: str  # reset | carry, what becomes of the optimiser's moments
+    optimiser: str = field(metadata=FIRST)  # reset | carry, what becomes of the optimiser's moments
     choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
-    control: str  # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
-    criterion: str = "weight"  # a name in CRITERIA: the importance of a node
+    # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
+    control: str = field(metadata=FIRST)
+    criterion: str = field(default="weight", metadata=FIRST)  # a name in CRITERIA: the importance of a node
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
 
     def __post_init__(self) -> None:

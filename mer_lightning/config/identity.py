@@ -1,4 +1,4 @@
-"""What of a configuration identifies a run. The marks are in the schema's fields: ``ASIDE`` and ``PLACE``."""
+"""What of a configuration identifies a run. ``ASIDE``, ``PLACE``, ``LATER`` mark the fields of the schema."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -11,21 +11,21 @@ from mer_lightning.config.schema import Config, schema
 TOO_LONG = ("data.levels", "data.shared", "plugins")  # for the name of a folder
 
 
-def marks() -> dict[str, str]:
-    """Dotted key -> its mark, or "". Groups are keys too; what is in a marked group has the group's mark."""
+def marks(of: str = "identity") -> dict[str, str]:
+    """Dotted key -> its mark, or "". Groups are keys too; what has no mark has its group's."""
     kind: Any = schema()
-    return _marks(kind)
+    return _marks(kind, of)
 
 
 @cache
-def _marks(kind: Any) -> dict[str, str]:
+def _marks(kind: Any, of: str) -> dict[str, str]:
     found = {}
     for f in fields(kind):
-        mark = f.metadata.get("identity", "")
+        mark = f.metadata.get(of, "")
         found[f.name] = mark
         if is_dataclass(f.type):
-            below = _marks(f.type)  # type: ignore[arg-type]
-            found |= {f"{f.name}.{key}": mark or own for key, own in below.items()}
+            below = _marks(f.type, of)  # type: ignore[arg-type]
+            found |= {f"{f.name}.{key}": own or mark for key, own in below.items()}
     return found
 
 
@@ -44,6 +44,13 @@ def identity(config: Config | Mapping[str, Any], *, places: bool = True) -> dict
         }
 
     return kept(recorded(config) if isinstance(config, Config) else config, "")
+
+
+def beginning(config: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """What round 0 depends on, by dotted key. ``scratch`` alone of the controls is another network then."""
+    acts, found = marks("acts"), flat(identity(config))
+    kept = {k: v for k, v in found.items() if acts.get(k) != "later" and k != "experiment_name"}
+    return kept | {"pnao.control": found["pnao.control"] == "scratch"}
 
 
 def recorded(config: Config) -> dict[str, Any]:

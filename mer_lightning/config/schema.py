@@ -19,6 +19,7 @@ from mer_lightning.config.checks import between, one_of
 from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.config.groups import (
     ASIDE,
+    LATER,
     CombineConfig,
     DataConfig,
     FusionConfig,
@@ -42,7 +43,7 @@ class Config:
     experiment_name: str  # set by +experiment=..., kept in results.json
     seed: int  # of the folds, initial weights, order of the batches and dropout
     protocol: str  # paper | nested | fixed
-    ensemble: str  # posterior | logit: what is averaged over the folds' networks
+    ensemble: str = field(metadata=LATER)  # posterior | logit: what is averaged over the folds' networks
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips
     output: str | None = field(
         metadata=ASIDE
@@ -52,7 +53,7 @@ class Config:
     network: NetworkConfig
     fusion: FusionConfig
     loss: LossConfig
-    pnao: PnaoConfig
+    pnao: PnaoConfig = field(metadata=LATER)
     revision: RevisionConfig
     combine: CombineConfig
     trainer: TrainerConfig

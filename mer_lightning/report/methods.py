@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mer_lightning.files.recorded import Data
 from mer_lightning.report.findings import Findings
 from mer_lightning.report.runs import FinishedRun
 from mer_lightning.report.systems import DataSet
@@ -59,15 +60,24 @@ def data_text(data: DataSet, runs: list[FinishedRun]) -> str:
     """Utterances, emotions, features."""
     d = data.data
     made = "The data are synthetic: made up. " if data.synthetic else ""
-    levels, shared = (
-        ", ".join(f"{name} ({width})" for name, width in of.items()) for of in (d.levels, d.shared)
-    )
+    named = {run.config["data"].get("features"): run.results.data for run in runs}
+    features = " ".join(features_text(name, of) for name, of in named.items())
     groups = len(set(runs[0].group) - {""})
     speakers = f", of {groups} groups (speakers or the like)" if groups else ""
     return (
         f"{made}We used {data.name}: {sizes(data)}{speakers}; {len(d.classes)} emotions "
-        f"({', '.join(d.classes)}){', and valence' if data.has_valence else ''}. "
-        f"Acoustic levels, with their dimensions: {levels}; feature sets that every branch "
+        f"({', '.join(d.classes)}){', and valence' if data.has_valence else ''}. {features}"
+    )
+
+
+def features_text(name: str | None, data: Data) -> str:
+    """The feature sets, with the name that ``data.features`` gives them."""
+    levels, shared = (
+        ", ".join(f"{each} ({width})" for each, width in of.items()) for of in (data.levels, data.shared)
+    )
+    with_name = f"With the feature sets called {name}: acoustic levels" if name else "Acoustic levels"
+    return (
+        f"{with_name}, with their dimensions: {levels}; feature sets that every branch "
         f"sees: {shared or 'none'}."
     )
 

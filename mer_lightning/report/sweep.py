@@ -19,9 +19,11 @@ from mer_lightning.report.figures.style import png
 from mer_lightning.report.figures.sweep import Swept, sweep_figure
 from mer_lightning.report.runs import TRAIN_VAL, part_scores, run_folders
 from mer_lightning.report.statistics import MEASURES, over_seeds
+from mer_lightning.report.systems import goes_with
 from mer_lightning.report.table import cell
 
 EXPERIMENT, SEED = "experiment_name", "seed"
+NAMES = (EXPERIMENT, "data.features")  # keys whose values stand for those of others
 SEVERAL = 7  # lines in the picture, at most
 
 
@@ -58,12 +60,12 @@ def read_settings(folder: Path) -> list[Setting]:
 
 
 def varying(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys that have several values, the seed last; not those that only go with the experiment's name."""
+    """The keys that have several values, the seed last; not those that only go with a name, see ``NAMES``."""
     keys = list(dict.fromkeys(key for config in configs for key in config))
-    found = [key for key in keys if len({text(c.get(key)) for c in configs}) > 1]
-    names = {text(c.get(EXPERIMENT)) for c in configs}
-    pairs = {key: {(text(c.get(EXPERIMENT)), text(c.get(key))) for c in configs} for key in found}
-    own = [k for k in found if k == EXPERIMENT or len(names) == 1 or len(pairs[k]) > len(names)]
+    values = {key: [text(c.get(key)) for c in configs] for key in keys}
+    found = [key for key in keys if len(set(values[key])) > 1]
+    names = [key for key in NAMES if key in found]
+    own = [k for k in found if k in names or not any(goes_with(values[k], values[name]) for name in names)]
     return sorted(own, key=lambda key: (key == SEED, key != EXPERIMENT))
 
 

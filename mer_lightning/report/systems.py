@@ -98,37 +98,55 @@ class DataSet:
 
 def data_sets(runs: Sequence[FinishedRun]) -> list[DataSet]:
     """Runs grouped by their data, features, labels and protocol, then by system, then by seed."""
-    groups: dict[str, list[FinishedRun]] = {}
+    groups: list[list[FinishedRun]] = []
     for run in runs:
-        groups.setdefault(repr(identity_of(run)), []).append(run)
-    names = unique_names([group[0] for group in groups.values()])
+        home = next((group for group in groups if not any(unlike(run, other) for other in group)), None)
+        if home is None:
+            groups.append(home := [])
+        home.append(run)
+    names = unique_names([group[0] for group in groups])
     return [
         DataSet(name, group[0].results.protocol, systems(group))
-        for name, group in zip(names, groups.values(), strict=True)
+        for name, group in zip(names, groups, strict=True)
     ]
 
 
 def apart(sets: Sequence[DataSet]) -> list[str]:
     """Why each data set after the first is none with the first, a sentence each."""
-    first, *others = (identity_of(data.systems[0].runs[0]) for data in sets)
+    first, *others = (data.systems[0].runs[0] for data in sets)
     return [
-        f"{data.name} is kept apart from {sets[0].name}: they differ in "
-        f"{', '.join(key for key, value in other.items() if value != first[key])}."
+        f"{data.name} is kept apart from {sets[0].name}: they differ in {', '.join(unlike(first, other))}."
         for data, other in zip(sets[1:], others, strict=True)
     ]
 
 
+def unlike(a: FinishedRun, b: FinishedRun) -> list[str]:
+    """Why two runs cannot be compared: in what they differ, each under its name for people.
+
+    Of runs on named feature sets (``data.features``) only the sets that both have must be the same.
+    """
+    mine, theirs = identity_of(a), identity_of(b)
+    found = [key for key, value in mine.items() if value != theirs[key]]
+    if {n: a.features[n] for n in both(a, b)} != {n: b.features[n] for n in both(a, b)}:
+        found.append("the features' values")
+    return found
+
+
+def both(a: FinishedRun, b: FinishedRun) -> set[str]:
+    """The feature sets whose values both runs know."""
+    return a.features.keys() & b.features.keys()
+
+
 def identity_of(run: FinishedRun) -> dict[str, Any]:
     """What runs must share to be compared, each under its name for people."""
-    data = run.results.data
+    data, named = run.results.data, run.config["data"].get("features") is not None
     return {
         "name": data.name,
         "classes": data.classes,
-        "levels": data.levels,
-        "shared feature sets": data.shared,
+        "levels": [] if named else data.levels,
+        "shared feature sets": [] if named else data.shared,
         "protocol": run.results.protocol,
         "utterances, splits or labels": run.truth,
-        "the features' values": sorted(run.features.items()),
     }
 
 
@@ -151,6 +169,11 @@ def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:
     """The systems among runs on one data set, in the paper's order."""
     settings = [settings_of(run) for run in runs]
     swept = {key for s in settings for key in s if len({t[key] for t in settings if key in t}) > 1}
+    names, *told = (
+        [s.get(key, "") for s in settings] for key in ("data.features", "data.levels", "data.shared")
+    )
+    if len(set(names)) > 1 and all(goes_with(values, names) for values in told):
+        swept -= {"data.levels", "data.shared"}  # the name says them
     found: dict[tuple[Any, ...], dict[int, FinishedRun]] = {}
     for run, own in zip(runs, settings, strict=True):
         key = (run.experiment, *changes(run.experiment, own, swept).items())
@@ -161,6 +184,11 @@ def systems(runs: Sequence[FinishedRun]) -> tuple[System, ...]:
         for (e, *c), by_seed in found.items()
     ]
     return tuple(sorted(made, key=lambda s: (_rank(s.experiment), s.experiment, len(s.changed), s.label)))
+
+
+def goes_with(values: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether each name has one value throughout."""
+    return len(set(zip(names, values, strict=True))) == len(set(names))
 
 
 def _rank(experiment: str) -> int:

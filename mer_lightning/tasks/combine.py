@@ -39,7 +39,7 @@ def members(config: Config, corpus: Corpus) -> dict[str, Config]:
             level: replace(
                 alone,
                 experiment_name=f"level {level}",
-                data=replace(config.data, levels=[level], shared=list(corpus.shared)),
+                data=replace(config.data, levels=[level], shared=list(corpus.shared), features=None),
                 fusion=replace(config.fusion, kind="mean", weights=[]),
             )
             for level in corpus.levels

@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from mer_lightning.config.identity import flat, identity, recorded
+from mer_lightning.config.job import in_a_sweep, sweep_folder
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
 from mer_lightning.data.folds import check_folds, check_groups, draw_folds, read_folds, write_folds
@@ -26,6 +27,7 @@ from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
+from mer_lightning.training.shared import take_round_0
 from mer_lightning.training.signals import interruptible
 from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
@@ -75,11 +77,19 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     trackers.start()
     write_folds(directory.folds, corpus, folds)
     config = with_reference(config, directory, corpus)
+    warnings += take_round_0(config, directory, corpus, folds, may_be_alike(config))
     count = int(folds.max()) + 1
     with Display(config, directory, corpus, count, warnings) as display, interruptible():
         rounds = Rounds(config, directory, corpus, count, [display, *trackers])
         cross_validate(config, directory, corpus, folds, rounds)
     write_results(config, directory, corpus, rounds.summaries)
+
+
+def may_be_alike(config: Config) -> list[RunDirectory]:
+    """The runs that may have begun as this one: a control's PNAO run, and the settings of a sweep."""
+    settings = sorted(sweep_folder().iterdir()) if in_a_sweep() else []
+    places = [*([Path(config.pnao.like)] if config.pnao.like else []), *settings]
+    return [run for path in places if (run := RunDirectory(path)).config.is_file()]
 
 
 def clipped(config: Config, corpus: Corpus) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from mer_lightning.config.job import alongside, in_a_sweep, setting_name, sweep_
 from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.config.plugins import parsed
 from mer_lightning.config.schema import Config
+from mer_lightning.config.unused import IDLE, unused
 from mer_lightning.errors import UserError, one_line
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
@@ -53,6 +54,11 @@ def refuse_unnamed(overrides: list[str]) -> None:
     """A UserError for a sweep over a key that the names of the settings' folders leave out."""
     swept = [override.key_or_group for override in parsed(overrides) if override.is_sweep_override()]
     if unnamed := sorted(key for key in swept if key in unswept() or key.startswith("logger.")):
+        if unnamed[0] in ("data.levels", "data.shared"):
+            raise UserError(
+                f"{unnamed[0]}: cannot be swept; name the choices, data.sets.one.levels=[a,b] "
+                "data.sets.one.shared=[c] data.sets.two.levels=[a], and sweep data.features=one,two"
+            )
         raise UserError(
             f"{unnamed[0]}: cannot be swept, the settings' folders are named without it; give each value a "
             "run or a sweep of its own, with its own hydra.run.dir or hydra.sweep.dir"
@@ -60,13 +66,18 @@ def refuse_unnamed(overrides: list[str]) -> None:
 
 
 def leave_out_unused(settings: DictConfig) -> None:
-    """Of a grid over systems, pnao.rounds counts nothing in those that never prune: a note, not a failure."""
-    never = settings.network.kind == "transformer" or settings.revision.rounds
-    if in_a_sweep() and settings.pnao.rounds and never:
-        print(
-            f"note: pnao.rounds={settings.pnao.rounds} is left out, {settings.experiment_name} never prunes"
-        )
-        settings.pnao.rounds = 0
+    """Of a grid over systems, what is given and one of them does not use: a note, not a failure."""
+    if not in_a_sweep():
+        return
+    given = [override.key_or_group for override in parsed(HydraConfig.get().overrides.task)]
+    reasons: dict[str, list[str]] = {}
+    idle = unused(settings)
+    for key in dict.fromkeys(key for key in given if key in idle):
+        reasons.setdefault(idle[key], []).append(key)
+        if key in IDLE:
+            OmegaConf.update(settings, key, IDLE[key])
+    for why, keys in reasons.items():
+        print(f"note: {settings.experiment_name} {why}: {', '.join(keys)} left out")
 
 
 def sharing(config: Config) -> Config:
@@ -152,19 +163,11 @@ def sum_up(folder: Path, noted: dict[Path, int]) -> None:
         reason = path.read_text(encoding="utf-8").removeprefix(MARK).splitlines()[0]
         print(f"failed    {path.parent.relative_to(folder)}: {reason}", file=sys.stderr)
     if failed:
-        names = "; ".join(short_names(folder, [path.parent for path in failed]))
+        names = "; ".join(str(path.parent.relative_to(folder)) for path in failed)
         raise UserError(
             f"{len(failed)} of the settings failed: {names}. The reasons are above, and in {failed[0].name} "
             "in their folders. Fix them, and the same command with the same hydra.sweep.dir does the rest"
         )
-
-
-def short_names(folder: Path, settings: Sequence[Path]) -> list[str]:
-    """The names of settings without what all in the folder have in common."""
-    everyone = [path.name.split(",") for path in folder.iterdir() if path.is_dir() and "=" in path.name]
-    common = set(everyone[0]).intersection(*everyone) if len(everyone) > 1 else set()
-    parts = [[part for part in path.name.split(",") if part not in common] for path in settings]
-    return [",".join(own) or path.name for own, path in zip(parts, settings, strict=True)]
 
 
 def continue_command() -> str:

@@ -65,8 +65,9 @@ class Tracker:
     def start(self) -> None:
         """Open the dashboard, unless it knows everything. UserError if it refuses."""
         if self.sink is None and not self.lost and not self.memory.finished:
-            self.sink = self.open_sink(self.memory)
-            self._remember()
+            with self._forgiving():
+                self.sink = self.open_sink(self.memory)
+                self._remember()
 
     def epoch(self, news: Epoch) -> None:
         """Log an epoch that has just ended."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mer_lightning.config.identity import flat, identity, marks, recorded, unswept
+from mer_lightning.config.identity import beginning, flat, identity, marks, recorded, unswept
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
 from mer_lightning.report.systems import settings_of
@@ -48,6 +48,17 @@ def test_what_changes_the_results_is_part_of_it(override: str) -> None:
     assert system(other) != system(PLAIN)
     assert shown_settings(other) != shown_settings(PLAIN)
     refuse_unnamed([f"{key}=1,2"])
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [("pnao.rate=0.1", True), ("pnao=paper", True), ("+experiment=random", True), ("+experiment=enf", True),
+     ("ensemble=logit", True), ("folds.workers=2", True), ("+experiment=scratch", False),
+     ("pnao.inputs=true", False), ("pnao.optimiser=carry", False), ("loss.alpha=0", False),
+     ("seed=1", False), ("network.attention=8", False), ("trainer.monitor=uar", False)],
+)  # fmt: skip
+def test_what_acts_after_round_0_is_no_part_of_its_beginning(override: str, same: bool) -> None:
+    assert (beginning(composed(override)) == beginning(recorded(PLAIN))) == same
 
 
 def test_places_tell_runs_apart_and_not_systems(tmp_path: Path) -> None:

@@ -1,21 +1,25 @@
 """A user's module brings parts: from then on they are names like ours, in every place and process."""
 
 import json
+import os
 import pickle
 import re
-import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mer_lightning import EmotionModule, FeatureDataModule, load
 from mer_lightning.config.identity import recorded
 from mer_lightning.config.mistakes import users_mistake
 from mer_lightning.config.registry import FUSIONS
+from mer_lightning.config.unused import unused
 from mer_lightning.errors import UserError
 from mer_lightning.extract.registry import make_encoders
 from mer_lightning.files.checksums import write_checksums
@@ -23,9 +27,10 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.base import Architecture
 from mer_lightning.model.hierarchical import HierarchicalNetwork
 from mer_lightning.plugins import encoder, network
+from mer_lightning.report.report import write_report
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed
-from tests.tasks.helpers import without_timings
+from tests.reliability.kills import contents
 
 PLUGIN = "plugins=[my_parts]"
 OWN = (
@@ -45,6 +50,9 @@ def test_typed_keys_of_their_own(here: Path) -> None:
     config = composed(*OWN)
     assert (config.fusion.power, config.trainer.momentum, config.data.width) == (3.0, 0.8, 6)
     assert composed(PLUGIN).fusion.power == 2.0
+    settings = {"fusion.power", "trainer.momentum", "pnao.batches", "data.width"}
+    for chosen, idle in ((composed(PLUGIN), settings), (config, set())):
+        assert settings & unused(OmegaConf.structured(chosen)).keys() == idle
     assert recorded(config)["plugins"]["my_parts"].startswith("1.2 sha256:")
     with pytest.raises(UserError, match=r"fusion\.kind=shrp.*did you mean 'sharp'"):
         composed(PLUGIN, "fusion.kind=shrp")
@@ -90,19 +98,16 @@ def test_a_plugin_that_cannot_be_had_is_a_users_mistake(here: Path, content: str
 def test_the_main_job_in_two_workers_killed_and_continued(here: Path) -> None:
     done = cli(*JOB, "folds.workers=1", "hydra.run.dir=once", cwd=here)
     assert done.returncode == 0, done.stderr
-    once = RunDirectory(here / "once")
-    run = RunDirectory(Path(shutil.copytree(once.path, here / "twice")))
-    run.results.unlink()
-    for fold, number in ((0, 1), (1, 0), (1, 1)):
-        shutil.rmtree(run.round(fold, number).path)
-    done = cli(*JOB, "folds.workers=2", "hydra.run.dir=twice", cwd=here)
-    assert done.returncode == 0, done.stderr
+    once, run = RunDirectory(here / "once"), RunDirectory(here / "twice")
+    killed_and_continued(run, "folds.workers=2")
     results = run.read_results()
-    assert without_timings(results) == without_timings(once.read_results())
+    assert contents(run.path) == contents(once.path)
     assert results.rounds[1].parameters < results.rounds[0].parameters
     assert results.versions["plugin my_parts"].startswith("1.2 sha256:")
     assert "plugin my_parts 1.2" in run.report.read_text(encoding="utf-8")
 
+    write_report(here)
+    assert "fusion.kind=sharp" in (here / "report" / "index.html").read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"fusion\.kind=sharp of the plugin my_parts.*plugins=\[my_parts\]"):
         load(run.path)
     assert "my_parts" not in sys.modules
@@ -117,6 +122,34 @@ def test_the_main_job_in_two_workers_killed_and_continued(here: Path) -> None:
     changed = cli(*JOB, "hydra.run.dir=twice", cwd=here)
     assert "plugins.my_parts: 1.2 sha256:" in changed.stderr
     assert changed.returncode == 1
+
+
+@pytest.mark.soak
+def test_the_main_job_in_two_processes_that_share_each_fit(here: Path) -> None:
+    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "folds.workers=auto")
+    done = cli(*JOB, *two, "hydra.run.dir=once", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    once, run = RunDirectory(here / "once"), RunDirectory(here / "twice")
+    killed_and_continued(run, *two)
+    assert contents(run.path) == contents(once.path)
+    results = run.read_results()
+    assert results.rounds[1].parameters < results.rounds[0].parameters
+
+
+def killed_and_continued(run: RunDirectory, *settings: str) -> None:
+    """The main job, all its processes killed once a fold's round 0 is there; then the same command again."""
+    arguments = (*JOB, *settings, f"hydra.run.dir={run.path.name}")
+    command, quiet = [sys.executable, "-m", "mer_lightning", *arguments], subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, cwd=run.path.parent, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+    while process.poll() is None and not (run.round(0, 0).done or run.round(1, 0).done):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not run.finished
+    done = cli(*arguments, cwd=run.path.parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_sweep_over_its_setting_in_other_processes(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from mer_lightning.config.compose import checked, conf_folder, register
+from mer_lightning.config.job import folder_name
 from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Data, Results, Round
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.figures.sweep import Swept
+from mer_lightning.report.methods import data_text
+from mer_lightning.report.runs import find_runs
 from mer_lightning.report.sweep import (
     Setting,
     by_seed,
@@ -29,6 +35,7 @@ from mer_lightning.report.sweep import (
     swept_number,
     varying,
 )
+from mer_lightning.report.systems import data_sets
 from mer_lightning.tasks import sweep
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.processes import started
@@ -147,18 +154,94 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunDirectory:
 
 
 def test_a_key_that_a_system_does_not_use_is_a_note(place: Path, tmp_path: Path) -> None:
+    """And named feature sets stand side by side in the table and in the report."""
     arguments = ("+experiment=enf,transformer", "pnao.rounds=1", "network.heads=2", "trainer.epochs=1")
-    done = swept(place / "data", *arguments, "hydra.sweep.dir=grid", cwd=tmp_path)
+    named = ("data.features=audio,all", "data.sets.audio.levels=[low]", "data.sets.all={levels: [low, high]}")
+    done = swept(place / "data", *arguments, *named, "hydra.sweep.dir=grid", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "note: pnao.rounds=1 is left out, transformer never prunes" in done.stdout
-    rounds = {
-        p.parent.name: len(RunDirectory(p.parent).read_results().rounds)
-        for p in tmp_path.glob("grid/*/results.json")
+    assert "note: transformer never prunes: pnao.rounds, pnao.rate, pnao.min_width left out" in done.stdout
+    assert "note: enf is no transformer: network.heads left out" in done.stdout
+    runs = {
+        p.parent.name: RunDirectory(p.parent).read_results() for p in tmp_path.glob("grid/*/results.json")
     }
-    assert sorted(rounds.values()) == [1, 2]
+    assert {name: (len(run.rounds), list(run.data.levels)) for name, run in runs.items()} == {
+        f"experiment={experiment},data.features={features}": (rounds, levels)
+        for experiment, rounds in (("enf", 2), ("transformer", 1))
+        for features, levels in (("audio", ["low"]), ("all", ["low", "high"]))
+    }
+    rows = [(row["experiment_name"], row["data.features"]) for row in table(tmp_path / "grid")]
+    assert rows == [("enf", "all"), ("enf", "audio"), ("transformer", "all"), ("transformer", "audio")]
+    assert {"data.levels", "data.shared", "pnao.rounds"}.isdisjoint(table(tmp_path / "grid")[0])
+    (data,) = data_sets(find_runs(tmp_path / "grid"))
+    assert [system.label for system in data.systems if system.experiment == "transformer"] == [
+        f"transformer (data.features={name})" for name in ("all", "audio")
+    ]
+    assert "called audio: acoustic levels, with their dimensions: low (6)" in data_text(
+        data, [run for system in data.systems for run in system.runs]
+    )
     composed("+experiment=transformer")
     with pytest.raises(UserError, match="hierarchical networks"):  # alone, it is a mistake
         composed("+experiment=transformer", "pnao.rounds=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["+experiment=transformer", "pnao.rounds=2", "pnao.scale=none", "network.attention=8"],
+         ["transformer never prunes: pnao.rounds, pnao.scale",
+          "transformer is a transformer: network.attention"]),
+        (["+experiment=label_revision", "pnao.rounds=2"], ["label_revision never prunes: pnao.rounds"]),
+        (["+experiment=enf", "pnao.rate=0.1"], ["enf does not prune, by pnao.rounds=0: pnao.rate"]),
+        (["+experiment=pnao", "pnao.like=x", "combine.runs=[x]", "fusion.weights=[1,1]"],
+         ["pnao is no control: pnao.like", "pnao has another fusion: fusion.weights",
+          "pnao combines no systems: combine.runs"]),
+        (["+experiment=random", "pnao.like=x", "pnao.rounds=1", "fusion.calibrated=true"], []),
+    ],
+)  # fmt: skip
+def test_in_a_grid_what_a_system_does_not_use_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], overrides: list[str], told: list[str]
+) -> None:
+    register(overrides)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        settings = compose("config", overrides, return_hydra_config=True)
+    hydra = settings.hydra
+    OmegaConf.set_struct(settings, False)
+    del settings.hydra
+    sweep.leave_out_unused(settings)
+    assert capsys.readouterr().out == ""  # alone, it is a mistake
+    monkeypatch.setattr(sweep, "in_a_sweep", lambda: True)
+    monkeypatch.setattr(sweep.HydraConfig, "get", lambda: hydra)
+    sweep.leave_out_unused(settings)
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"note: {line} left out" for line in told)
+    assert checked(settings)
+
+
+def test_a_folders_name_says_what_is_swept_and_is_safe_on_every_disk() -> None:
+    assert folder_name("+experiment=pnao,seed=1", "x") == "experiment=pnao,seed=1"
+    assert folder_name("", "pnao") == "pnao"
+    odd = [f"data.group='{value}'" for value in ("../a", ".. a", "a:b", "a*b", "a" * 300, "中" * 99)]
+    names = [folder_name(value, "x") for value in odd]
+    assert len(set(names)) == len(odd)
+    assert all(re.fullmatch(r"[\w.,=+-]+", name) and len(name.encode()) < 200 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (
+            ["data.sets.audio.levels=[low]"],
+            r"data\.features=audoi: expected one of audio; did you mean 'audio'",
+        ),
+        ([], r"no named sets; data\.sets\.audoi\.levels=\[a,b\] makes one"),
+        (["data.sets.audoi.shared=[low]"], r"data\.sets\.audoi: expected levels, at least one"),
+        (["data.sets.audoi={levels: [low], share: [x]}"], r"data\.sets\.audoi: expected levels"),
+    ],
+)
+def test_a_name_for_no_feature_sets_is_a_mistake(sets: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        composed("data.features=audoi", *sets)
+    with pytest.raises(UserError, match=r"data\.levels: cannot be swept; name the choices, data\.sets"):
+        sweep.refuse_unnamed(["data.levels=[low],[high]"])
 
 
 def test_any_exception_is_noted_with_its_trace_and_forgotten_on_success(job: RunDirectory) -> None:
@@ -286,6 +369,13 @@ def test_keys_that_go_with_the_experiment_say_nothing_new() -> None:
         for s in (0, 1)
     ]
     assert varying(configs) == ["experiment_name", "pnao.rate", "seed"]
+    named = [
+        {"data.features": name, "data.levels": levels, "seed": s}
+        for name, levels in (("a", ["x"]), ("b", ["x", "y"]))
+        for s in (0, 1)
+    ]
+    assert varying(named) == ["data.features", "seed"]
+    assert varying([*named, named[0] | {"data.levels": []}]) == ["data.features", "data.levels", "seed"]
     assert varying([c | {"experiment_name": "pnao"} for c in configs]) == ["fusion.kind", "pnao.rate", "seed"]
 
 

@@ -2,11 +2,14 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from wandb.proto.wandb_internal_pb2 import HistoryRecord, Record
 
 from mer_lightning.config.schema import Config
@@ -80,8 +83,20 @@ def interrupted(config: Config, path: Path, fold: int, number: int) -> None:
 
 
 def offline_files(run: RunDirectory) -> list[Path]:
-    """W&B's record of each of a run's processes, in order."""
-    return sorted(run.path.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
+    """W&B's record of each of a run's processes, in the order of their beginning, which names the folders."""
+    return sorted(run.path.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def closed_records(file: Path) -> list[Record]:
+    """The records of a file once W&B's service, a process of its own, has written the last of them."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(struct.error, DecodeError):  # half a record
+            found = list(records(file))
+            if any(record.HasField("exit") for record in found):
+                return found
+        time.sleep(0.05)
+    raise TimeoutError(f"{file} has no end")
 
 
 def records(file: Path) -> Iterator[Record]:

@@ -16,6 +16,7 @@ from mer_lightning.tasks import fit
 from mer_lightning.training.outcome import read_record
 from mer_lightning.views.identity import shown_settings
 from mer_lightning.views.scalars import EPOCH, ROUND
+from mer_lightning.views.tracker import Memory, Sink, Tracker
 from tests.views.helpers import Listener, interrupted, listen, trained
 
 Small = Callable[..., Config]
@@ -52,6 +53,26 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Listener, RunDirecto
         listener = listen(patch, Listener())
         run = trained(config, root / "run")
     return listener, run, config
+
+
+def test_a_dashboard_that_cannot_be_opened_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """W&B's own process, say, which a busy machine is slow to start; what it refuses is a mistake."""
+
+    def broken(memory: Memory) -> Sink:
+        raise TimeoutError("Failed to read port info after 30 seconds")
+
+    tracker = Tracker(RunDirectory(tmp_path), "wandb", broken)
+    tracker.start()
+    tracker.start()
+    assert capsys.readouterr().out.count("note: tracking ended (Failed to read port info after 30 s") == 1
+
+    def refused(memory: Memory) -> Sink:
+        raise UserError("who are you")
+
+    with pytest.raises(UserError, match="who are you"):
+        Tracker(RunDirectory(tmp_path), "wandb", refused).start()
 
 
 def test_every_epoch_and_round_is_told_once(once: tuple[Listener, RunDirectory, Config]) -> None:

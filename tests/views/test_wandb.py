@@ -15,7 +15,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.views.tracker import Memory
 from mer_lightning.views.wandb import WandbSink, check_login
-from tests.views.helpers import interrupted, offline_files, records, trained, values
+from tests.views.helpers import closed_records, interrupted, offline_files, trained, values
 
 Small = Callable[..., Config]
 SECRET = "local" + "5ecre7" * 7
@@ -28,6 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv(
+        "WANDB_X_SERVICE_WAIT", "300"
+    )  # a busy machine may take more than W&B's 30 s to start it
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(home / name))
     for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL", "NETRC"):
@@ -58,7 +61,7 @@ def test_offline_files_say_what_the_run_says(
     assert "wandb:" not in output + errors
 
     files = offline_files(run)
-    first, second = (list(records(file)) for file in files)
+    first, second = (closed_records(file) for file in files)
     assert str(files[1].parent) in output
     began = [of_kind(told, "run")[0] for told in (first, second)]
     assert {(r.run_id, r.project, r.display_name) for r in began} == {
