@@ -18,7 +18,7 @@ from mer_lightning.config.registry import CHOSEN_BY_NAME
 from mer_lightning.config.schema import Config, schema
 from mer_lightning.errors import UserError
 
-OPEN = ("callbacks.", "logger.", "evaluate.map.")  # groups whose keys are checked by the schema itself
+OPEN = ("callbacks.", "logger.", "evaluate.map.", "evaluate.noisy.")  # their keys are checked by the schema
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
@@ -30,7 +30,7 @@ def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> Non
     refuse_lists(arguments)
     store = ConfigStore.instance()
     node: DictConfig = OmegaConf.structured(schema())
-    for group in (node.callbacks, node.evaluate.map):
+    for group in (node.callbacks, node.evaluate.map, node.evaluate.noisy):
         OmegaConf.set_struct(group, False)  # callbacks.NAME needs no +
     store.store(name="schema", node=node)
     for registry in CHOSEN_BY_NAME:

@@ -92,7 +92,7 @@ class HierarchicalNetwork(EmotionNetwork):
         return Branches(log_posteriors, torch.stack(valences, dim=1), gathered, self._there(features))
 
     def _there(self, features: Mapping[str, Tensor]) -> Tensor | None:
-        """(B, M): whether a branch has any of its feature sets; None with one branch, which has all weight."""
+        """(B, M): which branches have any of their feature sets; None with one branch: it decides anyway."""
         if len(self.sets) == 1:
             return None
         found = {name: present(x) for name, x in features.items()}

@@ -94,8 +94,8 @@ def training_text(runs: list[FinishedRun]) -> str:
         f"A network was trained for at most {of('epochs')} epochs{trained} by {of('optimizer')}, learning "
         f"rate {of('learning_rate')} ({of('schedule')}), weight decay {of('weight_decay')}, batches of "
         f"{of('batch_size')}, dropout {setting(runs, 'network.dropout')}{dropped}, in precision "
-        f"{of('precision')}; it "
-        f"stopped after {of('patience')} epochs without a better {of('monitor')} on validation."
+        f"{of('precision')}; it stopped after {of('patience')} epochs without a better "
+        f"{of('monitor')} on validation."
     )
 
 
