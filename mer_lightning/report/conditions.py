@@ -100,12 +100,10 @@ def ablation(predictor: Predictor, found: Evaluation) -> Study:
     names = tuple(predictor.features)
     if len(names) < 2:
         raise UserError(f"evaluate.ablation: the model has {names[0]} alone, nothing can be removed")
-    removed = {f"without {name}": (name,) for name in names}
-    alone = {f"{name} alone": tuple(n for n in names if n != name) for name in names}
     rows, said = tested(found.corpus)
     decisions = {
         name: decide(predictor.doing_without(sets), found.corpus, rows)
-        for name, sets in (removed | (alone if len(names) > 2 else {})).items()
+        for name, sets in removals(names).items()
     }
     return Study(
         "ablation",
@@ -114,6 +112,13 @@ def ablation(predictor: Predictor, found: Evaluation) -> Study:
         compared(found, rows, ALL, decisions),
         lambda panels: figures.bars_figure(panels, ALL),
     )
+
+
+def removals(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Condition -> the feature sets that are removed: each; of three or more, all but each."""
+    removed = {f"without {name}": (name,) for name in names}
+    alone = {f"{name} alone": tuple(n for n in names if n != name) for name in names}
+    return removed | (alone if len(names) > 2 else {})
 
 
 def noise(predictor: Predictor, found: Evaluation, corrupted: Mapping[float, Corpus], axis: str) -> Study:
@@ -153,16 +158,18 @@ def compared(
 ) -> list[Condition]:
     """Decisions on some rows against the evaluation's own, which come first under ``name``."""
     corpus, base = found.corpus, found.decisions.among(rows.numpy())
-    sums = _sums(base, corpus)
+    sums = sums_by_group(base, corpus)
     return [Condition(name, all_scores(base, corpus, np.nan), {})] + [
         Condition(
-            condition, all_scores(d, corpus, np.nan), paired_differences(Paired(_sums(d, corpus), sums))
+            condition,
+            all_scores(d, corpus, np.nan),
+            paired_differences(Paired(sums_by_group(d, corpus), sums)),
         )
         for condition, d in decisions.items()
     ]
 
 
-def _sums(decisions: RowDecisions, corpus: Corpus) -> Sums:
+def sums_by_group(decisions: RowDecisions, corpus: Corpus) -> Sums:
     """Per speaker or other group, of one training: (1, K, ...)."""
     rows, d = decisions.rows.numpy(), decisions.decision
     keys = np.array(cluster_keys([u.group for u in corpus.utterances], [u.id for u in corpus.utterances]))
