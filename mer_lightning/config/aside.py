@@ -1,5 +1,6 @@
 """The groups that no result depends on: sharing the machine, dashboards, other tasks than training."""
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -27,6 +28,7 @@ class ModelConfig:
 
     path: str | None  # a finished run's directory, or its model folder
     fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
+    without: list[str] = field(default_factory=list)  # predict, evaluate: feature sets that are not there
 
 
 @dataclass(kw_only=True)
@@ -36,6 +38,14 @@ class EvaluateConfig:
     map: dict[str, str] = field(
         default_factory=dict
     )  # an emotion of the labels -> the model's, where the names differ
+    ablation: bool = False  # also without each feature set, and by each alone
+    noisy: dict[Any, str] = field(default_factory=dict)  # level, a number -> data.root of the same, corrupted
+    axis: str = "level of corruption"  # what the levels are, such as "SNR (dB)"
+
+    def __post_init__(self) -> None:
+        for level in self.noisy:
+            if type(level) not in (int, float) or not math.isfinite(level):
+                raise UserError(f"evaluate.noisy: level {level!r} is no number, such as {{10: DIR, 0: DIR}}")
 
 
 @dataclass(kw_only=True)

@@ -18,12 +18,8 @@ from mer_lightning.config.registry import CHOSEN_BY_NAME
 from mer_lightning.config.schema import Config, group_type, schema
 from mer_lightning.errors import UserError
 
-OPEN = (
-    "callbacks.",
-    "logger.",
-    "evaluate.map.",
-    "data.sets.",
-)  # groups whose keys are checked by the schema itself
+# Groups whose keys the schema itself checks.
+OPEN = ("callbacks.", "logger.", "evaluate.map.", "evaluate.noisy.", "data.sets.")
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
@@ -36,7 +32,7 @@ def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> Non
     store = ConfigStore.instance()
     node: DictConfig = OmegaConf.structured(schema())
     node.data = group_type("data")
-    for group in (node.callbacks, node.evaluate.map, node.data.sets):
+    for group in (node.callbacks, node.evaluate.map, node.evaluate.noisy, node.data.sets):
         OmegaConf.set_struct(group, False)  # callbacks.NAME and data.sets.NAME need no +
     store.store(name="schema", node=node)
     for registry in CHOSEN_BY_NAME:

@@ -99,6 +99,7 @@ class NetworkConfig:
     softmax: bool  # softmax over the gathering's scores; false: raw scores, as in the authors' public code
     layers: int = 0  # transformer: encoder layers
     heads: int = 0  # transformer: attention heads, a divisor of the dimension
+    modality_dropout: float = 0.0  # probability that a training utterance goes without a feature set
     attention: int | None = None  # hierarchical: hidden widths of the gathering's attention; null: 2 D and D
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ class NetworkConfig:
         if self.attention is not None:
             between("network.attention", self.attention, 1, 65536)
         between("network.dropout", self.dropout, 0, 1, open_above=True)
+        between("network.modality_dropout", self.modality_dropout, 0, 1, open_above=True)
 
 
 @dataclass(kw_only=True)

@@ -114,6 +114,8 @@ class Config:
         for name, settings in self.logger.items():
             check_logger(name, settings)
         one_of("format", self.format, ("onnx", "torch"))
+        if self.model.without and self.task not in ("predict", "evaluate"):
+            raise UserError(f"model.without is for task=predict and evaluate, not task={self.task}")
         given = {"model": self.model.path, "input": self.input, "output": self.output}
         for key, what in TASKS[self.task].needs.items():
             if not given[key]:

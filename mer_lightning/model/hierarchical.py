@@ -11,6 +11,7 @@ from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.decoder import JointDecoder
 from mer_lightning.model.fusion import fuse_log_posteriors
 from mer_lightning.model.gathering import Gathering
+from mer_lightning.model.missing import present, weights_of_present
 from mer_lightning.pnao.nodes import Nodes, Source
 
 
@@ -34,6 +35,7 @@ class Branches(NamedTuple):
     log_posteriors: Tensor  # (B, M, C)
     valences: Tensor  # (B, M)
     gathered: Sequence[Tensor]  # M times (B, D_i)
+    there: Tensor | None = None  # (B, M) bool, which branches have an input; None: all
 
 
 class HierarchicalNetwork(EmotionNetwork):
@@ -87,7 +89,14 @@ class HierarchicalNetwork(EmotionNetwork):
             logits.append(branch_logits)
             valences.append(branch_valence)
         log_posteriors = torch.log_softmax(torch.stack(logits, dim=1), dim=-1)
-        return Branches(log_posteriors, torch.stack(valences, dim=1), gathered)
+        return Branches(log_posteriors, torch.stack(valences, dim=1), gathered, self._there(features))
+
+    def _there(self, features: Mapping[str, Tensor]) -> Tensor | None:
+        """(B, M): which branches have any of their feature sets; None with one branch: it decides anyway."""
+        if len(self.sets) == 1:
+            return None
+        found = {name: present(x) for name, x in features.items()}
+        return torch.stack([torch.stack([found[n] for n in sets]).any(dim=0) for sets in self.sets], dim=-1)
 
     def fuse(self, branches: Branches, temperatures: Tensor | None = None) -> Decision:
         """One decision from the branches'.
@@ -95,7 +104,7 @@ class HierarchicalNetwork(EmotionNetwork):
         Args:
             temperatures: (M,), of the branches' posteriors; None: the network's own, if it is calibrated.
         """
-        log_posteriors, valences, gathered = branches
+        log_posteriors, valences, gathered, there = branches
         p, v = log_posteriors, valences
         if self.fusion_learns_alone:
             p, v, gathered = p.detach(), v.detach(), [h.detach() for h in gathered]
@@ -103,6 +112,8 @@ class HierarchicalNetwork(EmotionNetwork):
         if temperatures is not None:
             p = torch.log_softmax(p / temperatures.unsqueeze(-1), dim=-1)
         weights = self.fusion(p, gathered)
+        if there is not None:
+            weights = weights_of_present(weights, there)
         return Decision(
             log_posterior=fuse_log_posteriors(p, weights),
             valence=(weights * v).sum(dim=-1),

@@ -17,6 +17,7 @@ from mer_lightning.model.base import Architecture, Decision
 from mer_lightning.model.build import build
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_weights, share_of_labels, task_losses
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
+from mer_lightning.model.missing import modality_dropout as drop_modalities
 from mer_lightning.model.optimizer import schedule_factor
 from mer_lightning.pnao.compact import fit_widths
 from mer_lightning.pnao.nodes import Nodes
@@ -38,6 +39,7 @@ class EmotionModule(L.LightningModule):
         classes: the emotions, in the order of the outputs.
         network, fusion, weighting: names of parts, in ``config/registry.py`` or a plugin.
         dimension: D, the width of a gathered representation. dropout: after every hidden layer.
+        modality_dropout: probability that a training utterance goes without a feature set.
         softmax: over the scores of the gathering. calibrated: a temperature for each branch.
         inputs: whether the columns of the feature sets are nodes, which PNAO may remove.
         widths: node group -> width, of groups that are narrow from the start.
@@ -62,6 +64,7 @@ class EmotionModule(L.LightningModule):
         network: str = "hierarchical",
         dimension: int = 128,
         dropout: float = 0.5,
+        modality_dropout: float = 0.0,
         softmax: bool = True,
         inputs: bool = False,
         widths: Mapping[str, int] | None = None,
@@ -141,7 +144,8 @@ class EmotionModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch (without the sparse term, which goes into the gradients)."""
-        total, _ = self._loss(self.network(batch.features), batch)
+        features, p = batch.features, self.settings.modality_dropout
+        total, _ = self._loss(self.network(drop_modalities(features, p) if p else features), batch)
         self.losses.append(total.detach())
         return total
 

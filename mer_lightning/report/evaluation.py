@@ -6,8 +6,10 @@ import numpy as np
 
 from mer_lightning.report import figures
 from mer_lightning.report.calibration import reliability
+from mer_lightning.report.conditions import Study
 from mer_lightning.report.page import WIDER, environment, score
 from mer_lightning.report.pictures import Picture
+from mer_lightning.report.statistics import MEASURES, MIN_CLUSTERS
 from mer_lightning.results.evaluation import Evaluation
 from mer_lightning.results.remarks import unrecognised
 
@@ -44,8 +46,23 @@ def evaluation_pictures(found: Evaluation, branch_names: Sequence[str]) -> list[
     ]
 
 
-def evaluation_page(found: Evaluation, pictures: Sequence[Picture]) -> str:
-    """index.html of an evaluation."""
+def study_table(study: Study) -> list[list[str]]:
+    """Each condition's scores, with the difference to the reference and its interval in brackets."""
+    rows = [["", *(WIDER[m] for m in MEASURES)]]
+    for c in study.conditions:
+        cells = []
+        for m in MEASURES:
+            d = c.differences.get(m)
+            told = " ({:+.4f}, {:+.4f} to {:+.4f})".format(d.value, *d.interval()) if d else ""
+            cells.append(score(getattr(c.scores, m)) + told)
+        rows.append([c.name, *cells])
+    return rows
+
+
+def evaluation_page(
+    found: Evaluation, pictures: Sequence[Picture], studies: Sequence[Study], without: Sequence[str]
+) -> str:
+    """index.html of an evaluation; ``without`` are the feature sets that the model did without."""
     parts = {"all": found.whole} | (found.by_split if len(found.by_split) > 1 else {})
     flat = [scores.flat() for scores in parts.values()]
     names = WIDER | {f"f1_{c}": f"F1 of {c}" for c in found.corpus.classes}
@@ -55,6 +72,11 @@ def evaluation_page(found: Evaluation, pictures: Sequence[Picture]) -> str:
         f"{n} utterances are {e}, which the model does not know: not scored."
         for e, n in found.unmapped.items()
     ]
+    if without:
+        remarks.append(f"The model did without {', '.join(without)}: the training mean stood in for it.")
+    clusters = [d.clusters for s in studies for c in s.conditions for d in c.differences.values() if d]
+    if clusters and min(clusters) < MIN_CLUSTERS:
+        remarks.append(f"{min(clusters)} speakers or utterances are too few for the intervals to hold.")
     return environment().get_template("evaluation.html").render(
         title=f"A trained model on {found.corpus.name}",
         lead=f"{len(found.corpus.utterances):,} utterances"
@@ -64,4 +86,5 @@ def evaluation_page(found: Evaluation, pictures: Sequence[Picture]) -> str:
         groups=[[name, score(s.dis), score(s.uar)] for name, s in found.by_group.items()],
         cautions=[r for r in remarks if r],
         pictures=pictures,
+        studies=[(s.title, study_table(s)) for s in studies],
     )  # fmt: skip

@@ -97,12 +97,15 @@ def training_text(runs: list[FinishedRun]) -> str:
     """The schedule of one training."""
     of: Callable[[str], str] = lambda key: setting(runs, f"trainer.{key}")  # noqa: E731
     spent = [epochs for run in runs for r in run.results.rounds for epochs in r.epochs]
+    modality = setting(runs, "network.modality_dropout")
+    dropped = "" if modality == "0.0" else f" and modality dropout {modality}"
     trained = f" (trained: {min(spent)} to {max(spent)})" if spent else ""
     return (
         f"A network was trained for at most {of('epochs')} epochs{trained} by {of('optimizer')}, learning "
         f"rate {of('learning_rate')} ({of('schedule')}), weight decay {of('weight_decay')}, batches of "
-        f"{of('batch_size')}, dropout {setting(runs, 'network.dropout')}, in precision {of('precision')}; it "
-        f"stopped after {of('patience')} epochs without a better {of('monitor')} on validation."
+        f"{of('batch_size')}, dropout {setting(runs, 'network.dropout')}{dropped}, in precision "
+        f"{of('precision')}; it stopped after {of('patience')} epochs without a better "
+        f"{of('monitor')} on validation."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.errors import UserError
@@ -87,14 +88,14 @@ def with_classes(
     return replace(corpus, utterances=utterances, classes=classes), dict(sorted(unmapped.items()))
 
 
-def decide(predictor: Predictor, corpus: Corpus) -> RowDecisions:
-    """The ensemble's decisions on all utterances, a block at a time."""
-    blocks = torch.split(torch.arange(len(corpus.utterances)), BLOCK)
+def decide(predictor: Predictor, corpus: Corpus, rows: Tensor | None = None) -> RowDecisions:
+    """The ensemble's decisions on some utterances, (R,) rows, or on all; a block at a time."""
+    blocks = torch.split(torch.arange(len(corpus.utterances)) if rows is None else rows, BLOCK)
     return concatenated(
         [
             RowDecisions(
-                rows, predictor.decide({n: corpus.features[n][rows.numpy()] for n in predictor.features})
+                block, predictor.decide({n: corpus.features[n][block.numpy()] for n in predictor.features})
             )
-            for rows in blocks
+            for block in blocks
         ]
     )

@@ -1,8 +1,8 @@
 """A trained model at work: ``load`` a run or its ``model`` folder, ``predict`` from features."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Predictor:
 
     extractors: feature set -> how the features it was trained on were made; {} where that is not known.
     has_valence: whether its training data had any valence; if not, those it predicts mean nothing.
+    without: feature sets that it does without, as if every utterance lacked them.
     """
 
     classes: tuple[str, ...]
@@ -35,11 +36,29 @@ class Predictor:
     ensemble: str
     extractors: Extractors = field(default_factory=dict)
     has_valence: bool = True
+    without: tuple[str, ...] = ()
 
     @property
     def features(self) -> dict[str, int]:
         """Feature set -> dimension, as ``predict`` needs them; the levels first."""
+        return {name: d for name, d in self._trained_on.items() if name not in self.without}
+
+    @property
+    def _trained_on(self) -> dict[str, int]:
         return needed_features(m.network.architecture for m in self.members)
+
+    def doing_without(self, names: Iterable[str]) -> "Predictor":
+        """The same model for utterances that lack these feature sets, too: their training mean stands in.
+
+        Raises UserError for a name that is none of the model's, or if no set is left.
+        """
+        without, known = tuple(dict.fromkeys((*self.without, *names))), self._trained_on
+        for name in without:
+            if name not in known:
+                raise UserError(f"without {name}: the model has the feature sets {', '.join(known)}")
+        if not known.keys() - set(without):
+            raise UserError(f"without {', '.join(without)}: the model has no other feature set to decide by")
+        return replace(self, without=without)
 
     @property
     def branch_names(self) -> tuple[str, ...]:
@@ -52,7 +71,7 @@ class Predictor:
         Args:
             features: feature set -> (B, D), raw: the model standardises them itself. A row that is wholly
                 NaN is missing: the utterance has no such features. More sets than the model needs do no
-                harm.
+                harm. A set that no utterance has must be said: see ``doing_without``.
 
         Raises:
             UserError: a set is not given, its shape or values are wrong, or so extreme that no decision
@@ -83,7 +102,8 @@ class Predictor:
             tensors[name] = torch.from_numpy(array)
         if len({len(t) for t in tensors.values()}) > 1:
             raise UserError(f"feature sets differ in rows: { {k: len(v) for k, v in tensors.items()} }")
-        return tensors
+        rows = len(next(iter(tensors.values())))
+        return tensors | {name: torch.full((rows, self._trained_on[name]), math.nan) for name in self.without}
 
 
 def refuse_no_numbers(posterior: Tensor, valence: Tensor) -> None:

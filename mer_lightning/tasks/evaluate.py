@@ -1,13 +1,15 @@
 """``task=evaluate``: a finished run's model on other labelled data, into a folder of its own."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
 from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
@@ -16,6 +18,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import new_folder
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.conditions import Study, ablation, noise
 from mer_lightning.report.evaluation import evaluation_page, evaluation_pictures
 from mer_lightning.report.report import INDEX, ours, write_pictures
 from mer_lightning.results.description import check_extractors
@@ -35,21 +38,28 @@ def run(config: Config, directory: RunDirectory) -> None:
     if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
         raise UserError(f"output={output}: exists, and is not an evaluation to replace; give another name")
     predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
-    found = evaluate(predictor, read(config, predictor), config.evaluate.map)
+    predictor = predictor.doing_without(config.model.without)
+    found = evaluate(predictor, read(config.data, predictor), config.evaluate.map)
+    studies = []
+    if config.evaluate.ablation:
+        studies.append(ablation(predictor, found))
+    if noisy := config.evaluate.noisy:
+        corrupted = {level: read(replace(config.data, root=root), predictor) for level, root in noisy.items()}
+        studies.append(noise(predictor, found, corrupted, config.evaluate.axis))
     with new_folder(output) as folder:
-        write(folder, found, predictor)
-    show(found, output)
+        write(folder, found, predictor, studies)
+    show(found, studies, output)
 
 
-def read(config: Config, predictor: Predictor) -> Corpus:
+def read(data: DataConfig, predictor: Predictor) -> Corpus:
     """The labelled data, with the feature sets that the model needs, made as its own were."""
-    corpus: Corpus = READERS.make(config.data.reader, config.data, **vars(config.data))
-    require_sets(predictor.features, corpus.features, config.data.root or corpus.name, ADVICE)
+    corpus: Corpus = READERS.make(data.reader, data, **vars(data))
+    require_sets(predictor.features, corpus.features, data.root or corpus.name, ADVICE)
     check_extractors(predictor.extractors, corpus.extractors, corpus.name)
     return corpus
 
 
-def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
+def write(folder: Path, found: Evaluation, predictor: Predictor, studies: Sequence[Study]) -> None:
     """``evaluation.json``, the tables and the page."""
     scores = {
         "n": len(found.corpus.utterances),
@@ -58,6 +68,7 @@ def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
         "scores": asdict(found.whole),
         "splits": {name: asdict(s) for name, s in found.by_split.items()},
         "unmapped": found.unmapped,
+        "without": list(predictor.without),
     }
     (folder / FILE).write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     table = predictions_csv(found.corpus, [found.decisions], predictor.branch_names)
@@ -65,13 +76,18 @@ def write(folder: Path, found: Evaluation, predictor: Predictor) -> None:
     if found.by_group:
         rows = [[name, *(getattr(s, m) for m in SHOWN)] for name, s in found.by_group.items()]
         (folder / "groups.csv").write_text(csv_text(["group", *SHOWN], rows), encoding="utf-8")
+    for study in studies:
+        text = csv_text(*study.table)
+        (folder / f"{study.name}.csv").write_text(text, encoding="utf-8")
     pictures = evaluation_pictures(found, predictor.branch_names)
+    pictures += [picture for study in studies if (picture := study.picture)]
     write_pictures(folder / "figures", pictures)
-    (folder / INDEX).write_text(evaluation_page(found, pictures), encoding="utf-8")
+    page = evaluation_page(found, pictures, studies, predictor.without)
+    (folder / INDEX).write_text(page, encoding="utf-8")
 
 
-def show(found: Evaluation, output: Path) -> None:
-    """Scores of the whole and of each split on the terminal."""
+def show(found: Evaluation, studies: Sequence[Study], output: Path) -> None:
+    """Scores of the whole, of each split and under each condition on the terminal."""
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
     for column in ("", *SHOWN):
@@ -80,6 +96,10 @@ def show(found: Evaluation, output: Path) -> None:
     parts |= found.by_split if len(found.by_split) > 1 else {}
     for name, scores in parts.items():
         table.add_row(name, *(number(getattr(scores, m)) for m in SHOWN))
+    for study in studies:
+        table.add_section()
+        for c in study.conditions:
+            table.add_row(c.name, *(number(getattr(c.scores, m)) for m in SHOWN))
     print_whole(table)
     for emotion, count in found.unmapped.items():
         console.print(

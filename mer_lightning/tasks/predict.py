@@ -59,6 +59,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     output = Path(str(config.output)).expanduser()
     check_output(output)
     predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    predictor = predictor.doing_without(config.model.without)
     console = Console(soft_wrap=True, highlight=False)
     inputs = read(config, predictor, console)
     try:
@@ -151,7 +152,10 @@ def write_table(output: Path, predictor: Predictor, inputs: Inputs) -> Summary:
             features: dict[str, NDArray[Any]] = {n: inputs.features[n][rows] for n in predictor.features}
             prediction = predictor.predict(features)
             absent = zip(*(np.isnan(array[:, 0]) for array in features.values()), strict=True)
-            missing = [" ".join(name for name, no in zip(features, row, strict=True) if no) for row in absent]
+            missing = [
+                " ".join((*(n for n, no in zip(features, row, strict=True) if no), *predictor.without))
+                for row in absent
+            ]
             for array in features.values():
                 release(array)
             cells = prediction.rows(predictor.has_valence)

@@ -50,6 +50,8 @@ def drawn() -> dict[str, Figure]:
         "one point": figures.pareto_figure([figures.Path2D("enf", 0, np.ones(1), np.ones(1))], "Dis", "x"),
         "calibration": figures.reliability_figure(calibration),
         "differences": figures.differences_figure(lines, "Com on test1"),
+        "bars": figures.bars_figure([figures.Panel("Dis", 0.2, lines)] * 2, "all sets"),
+        "curve": figures.curve_figure([figures.Panel("Dis", 0.2, lines)], range(4), "SNR (dB)", LONG_NAME),
     }
 
 

@@ -212,3 +212,23 @@ def test_what_is_unknown_passes(needed: dict[str, Any], given: dict[str, Any]) -
 def test_features_made_otherwise_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         check_extractors({"x": {}, "hubert_18": NEEDED}, {"hubert_18": given}, "STORE")
+
+
+def test_doing_without_a_set_is_as_if_every_row_lacked_it(model: Path) -> None:
+    predictor = load(model)
+    given = features_for(predictor)
+    without = predictor.doing_without(["face"]).doing_without(["high"])
+    assert without.features == {"low": 6}
+    expected = predictor.predict({n: x if n == "low" else np.full_like(x, np.nan) for n, x in given.items()})
+    found = without.predict({"low": given["low"]})
+    np.testing.assert_array_equal(found.posterior, expected.posterior)
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    assert np.abs(found.posterior - predictor.predict(given).posterior).max() > 1e-3
+
+
+def test_a_model_cannot_do_without_everything_or_what_it_has_not(model: Path) -> None:
+    predictor = load(model)
+    with pytest.raises(UserError, match="without fase: the model has the feature sets low, high, face"):
+        predictor.doing_without(["fase"])
+    with pytest.raises(UserError, match="no other feature set to decide by"):
+        predictor.doing_without(["low", "high"]).doing_without(["face"])

@@ -12,6 +12,7 @@ import pytest
 
 from mer_lightning import load
 from mer_lightning.data.readers.store import write_store
+from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.predictor import Predictor
 from mer_lightning.tasks import fit, predict
@@ -165,3 +166,17 @@ def test_a_model_without_valence_leaves_it_empty(finished: Finished, tmp_path: P
     rows = predicted(run, store, tmp_path / "out.csv")
     assert {row["predicted_valence"] for row in rows} == {""}
     assert all(float(row["posterior_sad"]) >= 0 for row in rows)
+
+
+def test_a_set_that_is_not_there_must_be_said_and_is_told(finished: Finished, tmp_path: Path) -> None:
+    corpus = finished.corpus
+    source = write_features(tmp_path / "in", {n: corpus.features[n] for n in ("low", "high")})
+    rows = predicted(finished.run, source, tmp_path / "out.csv", "model.without=[face]")
+    features = corpus.features | {"face": np.full_like(corpus.features["face"], np.nan)}
+    expected = load(finished.run.path).predict(features)
+    assert [row["predicted_emotion"] for row in rows] == expected.emotion
+    assert [row["missing"] for row in rows] == ["low face" if i in LOW else "face" for i in range(len(rows))]
+    with pytest.raises(UserError, match="face"):
+        predicted(finished.run, source, tmp_path / "other.csv")
+    with pytest.raises(UserError, match="task=predict and evaluate, not task=export"):
+        composed("task=export", "model=x", "output=y", "model.without=[face]")
