@@ -22,6 +22,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import sweep
 from mer_lightning.training.signals import exit_code, requeue, stop_like_ctrl_c
+from mer_lightning.training.workers import import_ahead
 
 STARTED = time.time()
 
@@ -43,6 +44,8 @@ def work(settings: DictConfig, directory: RunDirectory) -> None:
     """Check the configuration, then do the task."""
     sweep.leave_out_unused(settings)
     config = sweep.sharing(checked(settings))
+    if config.task == "fit" and config.folds.workers != 1 and config.trainer.devices == 1:
+        import_ahead()
     task = import_module(f"mer_lightning.tasks.{TASKS[config.task].module}")  # late: torch takes seconds
     task.run(config, directory)
     sweep.forget_failure(directory)

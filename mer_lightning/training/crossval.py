@@ -5,15 +5,9 @@ never done again, a killed run continues where it stopped, and the folds go side
 several devices, they go one after another instead.
 """
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import cache
-from multiprocessing.context import SpawnContext
 from multiprocessing.queues import SimpleQueue
 
 import numpy as np
@@ -26,12 +20,13 @@ from mer_lightning.data.folds import read_folds
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.training import workers as processes
 from mer_lightning.training.cores import cores
 from mer_lightning.training.devices import gpus, world
 from mer_lightning.training.news import Listener, News, RoundDone
 from mer_lightning.training.ranks import Assignment, announce, announced
 from mer_lightning.training.rounds import train_round
-from mer_lightning.training.signals import leave_stopping_to_another, stop_if_asked
+from mer_lightning.training.signals import stop_if_asked
 
 
 class FoldWorker:
@@ -106,10 +101,10 @@ def _train_in_workers(
     config: Config, run: RunDirectory, first: dict[int, int], workers: int, tell: Listener
 ) -> None:
     """The same, several rounds at a time: a fold's next round is queued when its last one is done."""
-    context = multiprocessing.get_context("spawn")
+    context = processes.context()
     queue: SimpleQueue[News] = context.SimpleQueue()
     last = config.last_round
-    with _pool(context, workers, config, run, queue) as pool:
+    with processes.pool(workers, context, _start_worker, config, run, queue) as pool:
         running: dict[Future[None], tuple[int, int]] = {
             pool.submit(_train, fold, number): (fold, number)
             for fold, number in first.items()
@@ -129,47 +124,13 @@ def _train_in_workers(
             tell(queue.get())
 
 
-@contextmanager
-def _pool(
-    context: SpawnContext, workers: int, config: Config, run: RunDirectory, queue: "SimpleQueue[News]"
-) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes end with the block, however it ends."""
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, run, queue))
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker process was killed (possibly out of memory): the finished rounds are kept; continue "
-            "with fewer folds.workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.kill()  # they ignore a mere SIGTERM; unfinished rounds have no name yet
-            process.join()
-
-
 _worker: Callable[[], FoldWorker]  # of this worker process
 
 
 def _start_worker(config: Config, run: RunDirectory, queue: "SimpleQueue[News]") -> None:
-    """End when the parent does: Ctrl-C is the parent's to handle.
-
-    The data are read by the first job, because what a job raises reaches the parent, and what this raises
-    does not.
-    """
+    """The first job reads the data: what a job raises reaches the parent, what this raises does not."""
     global _worker
-    leave_stopping_to_another()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = cache(lambda: _worker_of(config, run, queue.put))
-
-
-def _end_with_parent() -> None:
-    """A killed parent must not leave workers behind that write into the run directory."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _train(fold: int, number: int) -> None:
