@@ -86,8 +86,8 @@ def _title_inches(confusion: Confusion) -> float:
 
 
 def _folded(title: str, classes: int) -> str:
-    """A title in lines as wide as so many columns."""
-    return fill(title, 4 + 5 * classes)
+    """A title in at most four lines as wide as so many columns; the page has the whole name beside it."""
+    return fill(title, 4 + 5 * max(3, classes), max_lines=4, placeholder="\N{HORIZONTAL ELLIPSIS}")
 
 
 def _ticks(axes: Axes, classes: list[str], title: str) -> None:
