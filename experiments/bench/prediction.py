@@ -23,6 +23,8 @@ Features = dict[str, NDArray[Any]]
 
 def predict_over_onnx(scale: Scale) -> list[Figure]:
     """ONNX Runtime's time for the whole ensemble over that of ``Predictor.predict``; one thread each."""
+    if not scale.complete:
+        return skipped("only without --quick")
     config = settings(f"data.size={scale.size}")
     data = fold_data(config)
     networks = [new_module(config, data).network.eval() for _ in range(FOLDS)]
@@ -34,7 +36,7 @@ def predict_over_onnx(scale: Scale) -> list[Figure]:
         session = onnx_session(predictor)
     except Exception as error:  # the runtime is not there
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [Figure(f"predict_over_onnx.{b}", None, higher=True, skipped=reason) for b in BATCHES]
+        return skipped(reason)
     return [
         against(
             session,
@@ -44,6 +46,11 @@ def predict_over_onnx(scale: Scale) -> list[Figure]:
         )
         for batch in BATCHES
     ]
+
+
+def skipped(reason: str) -> list[Figure]:
+    """The figures that were not measured."""
+    return [Figure(f"predict_over_onnx.{batch}", None, higher=True, skipped=reason) for batch in BATCHES]
 
 
 def onnx_session(predictor: Predictor) -> Any:
