@@ -7,6 +7,7 @@ machines see. When a machine is lost, Ray runs its tasks again elsewhere, and th
 import io
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -78,6 +79,9 @@ def connect(ray: Any, address: str | None) -> None:
     ends = signal.getsignal(signal.SIGTERM)
     try:
         if address:
+            host, colon, port = address.rpartition(":")
+            if colon:  # Ray would try for ten minutes
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address, **quiet)
         else:
             ray.init("local", include_dashboard=False, **quiet)
