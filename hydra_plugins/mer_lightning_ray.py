@@ -56,6 +56,7 @@ class RayLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all settings; where Ray lost one for good, raise its error once the others have ended."""
         from mer_lightning.errors import optional
+        from mer_lightning.training.signals import stop_if_asked
 
         setup_globals()
         ray = optional("ray", "mer-lightning[ray]")
@@ -65,7 +66,11 @@ class RayLauncher(Launcher):
         sweep = ray.put(Sweep(self.context, self.task, self.config, Singleton.get_state(), str(Path.cwd())))
         task = ray.remote(**self.options)(run_setting)
         numbered = enumerate(job_overrides, start=initial_job_idx)
-        return gather(ray, {task.remote(sweep, n, overrides): overrides for n, overrides in numbered})
+        try:
+            return gather(ray, {task.remote(sweep, n, overrides): overrides for n, overrides in numbered})
+        except KeyboardInterrupt:
+            stop_if_asked()  # with the signal's number, which Ray forgets
+            raise
 
 
 def connect(ray: Any, address: str | None) -> None:
