@@ -45,6 +45,7 @@ class DataConfig:
     clip: float | None = (
         5.0  # deviations from the mean where standardised features are cut off; null: nowhere
     )
+    standardise: str = "train"  # by the training part; speaker: before that, by each group's own utterances
     features: str | None = None  # a name in sets, instead of levels and shared
     sets: dict[str, dict[str, list[str]]] = field(  # what data.features can be: name -> levels and shared
         default_factory=dict, metadata=ASIDE
@@ -58,6 +59,7 @@ class DataConfig:
         if self.features is not None:
             self._take(self.features)
         one_of("data.size", self.size, ("small", "full"))
+        one_of("data.standardise", self.standardise, ("train", "speaker"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(
                 f"data.root is not set: name the folder of the data, data={self.reader} data.root=DIR"

@@ -15,6 +15,7 @@ from mer_lightning.files.recorded import Fingerprint
 
 TRAIN_SPLITS = ("train", "val")
 VALIDATION = ("dev", "valid", "validation", "development")  # other names of val
+UNLABELLED = "unlabelled"  # the split that is learnt from without labels, and never scored
 NO_EMOTION = -1
 NO_FOLD = -1
 WHOLE = 100_000  # rows of a feature set up to which all are hashed
@@ -78,6 +79,11 @@ class Corpus:
     def dimensions(self) -> dict[str, int]:
         """Feature set -> D, the levels first."""
         return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of the test sets."""
+        return sorted({u.split for u in self.utterances} - {*TRAIN_SPLITS, UNLABELLED})
 
     def fingerprint(self) -> Fingerprint:
         """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.

@@ -62,6 +62,8 @@ def data_text(data: DataSet, runs: list[FinishedRun]) -> str:
     made = "The data are synthetic: made up. " if data.synthetic else ""
     named = {run.config["data"].get("features"): run.results.data for run in runs}
     features = " ".join(features_text(name, of) for name, of in named.items())
+    own = setting(runs, "data.standardise") == "speaker"
+    features += " Each speaker's features were standardised by that speaker's own clips, unlabelled." * own
     groups = len(set(runs[0].group) - {""})
     speakers = f", of {groups} groups (speakers or the like)" if groups else ""
     return (

@@ -5,11 +5,16 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
+
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, names_validation
 from mer_lightning.data.labels import USUAL_GROUP
+from mer_lightning.data.standardise import by_speaker
 from mer_lightning.errors import UserError
+
+BY_SPEAKER = "features are standardised by each speaker's own clips, unlabelled, those of test sets included"
 
 
 def read_corpus(config: DataConfig) -> Corpus:
@@ -24,7 +29,17 @@ def read_corpus(config: DataConfig) -> Corpus:
     else:
         corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)
-    return replace(corpus, notes=(*corpus.notes, *odd_tests(corpus)))
+    corpus = replace(corpus, notes=(*corpus.notes, *odd_tests(corpus)))
+    return standardised_by_speaker(corpus) if config.standardise == "speaker" else corpus
+
+
+def standardised_by_speaker(corpus: Corpus) -> Corpus:
+    """The corpus with the features that ``by_speaker`` makes. UserError where not all speakers are known."""
+    if any(isinstance(x, np.memmap) for x in corpus.features.values()):
+        raise UserError("data.standardise=speaker takes features in memory; raise data.resident_gb")
+    remedy = f"fill the speakers of {corpus.name} (data.group), or take data.standardise=train"
+    features = by_speaker(corpus.features, [u.group for u in corpus.utterances], remedy)
+    return replace(corpus, features=features, notes=(*corpus.notes, BY_SPEAKER))
 
 
 def with_validation(corpus: Corpus, tests: Collection[str]) -> Corpus:
