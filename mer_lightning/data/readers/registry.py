@@ -11,7 +11,6 @@ from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
 from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, names_validation
 from mer_lightning.data.labels import USUAL_GROUP
-from mer_lightning.data.standardise import by_speaker
 from mer_lightning.errors import UserError
 
 BY_SPEAKER = "features are standardised by each speaker's own clips, unlabelled, those of test sets included"
@@ -35,6 +34,8 @@ def read_corpus(config: DataConfig) -> Corpus:
 
 def standardised_by_speaker(corpus: Corpus) -> Corpus:
     """The corpus with the features that ``by_speaker`` makes. UserError where not all speakers are known."""
+    from mer_lightning.data.standardise import by_speaker  # late: it imports torch, which readers do without
+
     if any(isinstance(x, np.memmap) for x in corpus.features.values()):
         raise UserError("data.standardise=speaker takes features in memory; raise data.resident_gb")
     remedy = f"fill the speakers of {corpus.name} (data.group), or take data.standardise=train"
