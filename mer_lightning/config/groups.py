@@ -205,16 +205,20 @@ class PnaoConfig:
 
 @dataclass(kw_only=True)
 class RevisionConfig:
-    """Progressive label revision: the test sets' utterances as training data, with predicted labels."""
+    """Progressive label revision: unlabelled utterances as training data, with predicted labels.
+
+    They are the split ``unlabelled``; where there is none, the test sets, which is transductive.
+    """
 
     rounds: int  # 0: none; each round revises the labels by the class probabilities of the one before
-    share: (
-        float  # of the unlabelled utterances that are learnt from in the last round, the most confident ones
-    )
+    share: float  # of the unlabelled utterances that are learnt from in the last round; 0: a control, without
+    choose: str = "agreed"  # agreed: of those that all folds' networks agree on, as many of each emotion
+    # confident: the most confident, by the fold's own network
 
     def __post_init__(self) -> None:
         between("revision.rounds", self.rounds, 0, 1000)
         between("revision.share", self.share, 0, 1)
+        one_of("revision.choose", self.choose, ("agreed", "confident"))
 
 
 @dataclass(kw_only=True)

@@ -55,7 +55,7 @@ class Config:
     fusion: FusionConfig
     loss: LossConfig
     pnao: PnaoConfig = field(metadata=LATER)
-    revision: RevisionConfig
+    revision: RevisionConfig = field(metadata=LATER)
     combine: CombineConfig
     trainer: TrainerConfig
     folds: FoldsConfig = field(metadata=ASIDE)
@@ -86,7 +86,7 @@ class Config:
     @property
     def last_round(self) -> int:
         """The number of the last round that this run trains."""
-        return self.revision.rounds or self.pnao.rounds
+        return self.revision.rounds + self.pnao.rounds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (Plugins(self.plugins), type(self), vars(self))  # in this order: plugins come first
@@ -114,8 +114,12 @@ class Config:
                 f"pnao.rewind_epoch={self.pnao.rewind_epoch}: expected 0 to {self.trainer.epochs - 1} "
                 "(trainer.epochs - 1)"
             )
-        if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
-            raise UserError("pnao.rounds > 0 works only with hierarchical networks, without label revision")
+        if self.pnao.rounds and self.network.kind == "transformer":
+            raise UserError("pnao.rounds > 0 works only with hierarchical networks")
+        if self.revision.rounds and self.pnao.control != "none":
+            raise UserError(
+                f"pnao.control={self.pnao.control} matches a run without label revision: revision.rounds=0"
+            )
         if self.network.kind == "transformer" and self.loss.supervision == "branch":
             raise UserError(
                 "loss.supervision=branch does not train the part of network=transformer that decides: "

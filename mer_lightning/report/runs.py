@@ -80,6 +80,11 @@ class FinishedRun:
         return [TRAIN_VAL, *self.results.test]
 
     @property
+    def rounds_after(self) -> int:
+        """Rounds after the first one and those of label revision: of PNAO, or of a control."""
+        return len(self.results.rounds) - 1 - int(self.config.get("revision", {}).get("rounds", 0))
+
+    @property
     def combined(self) -> bool:
         """Whether it is several systems decided together: such a run has no rounds of its own."""
         return bool(self.config["combine"]["of"] != "none")

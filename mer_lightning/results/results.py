@@ -13,7 +13,7 @@ import torch
 from mer_lightning import __version__
 from mer_lightning.config.plugins import describe as plugin_version
 from mer_lightning.config.schema import Config
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import TRAIN_SPLITS, UNLABELLED, Corpus
 from mer_lightning.files.atomic import new_folder, write_text
 from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.recorded import Data, Results
@@ -121,7 +121,7 @@ def results_of(
         seed=config.seed,
         folds=len(best.records),
         protocol=config.protocol,
-        transductive=config.revision.rounds > 0,
+        transductive=config.revision.rounds > 0 and not len(corpus.rows([UNLABELLED])),
         data=Data(
             name=corpus.name,
             synthetic=corpus.synthetic,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
-from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, names_validation
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, UNLABELLED, Corpus, Utterance, names_validation
 from mer_lightning.data.labels import USUAL_GROUP
 from mer_lightning.errors import UserError
 
@@ -57,7 +57,7 @@ def odd_tests(corpus: Corpus) -> list[str]:
     """A sentence on each test set that looks like none: by its name, or by its labels."""
     said, labels = [], defaultdict[str, list[str]](list)
     for u in corpus.utterances:
-        if u.split not in TRAIN_SPLITS:
+        if u.split not in (*TRAIN_SPLITS, UNLABELLED):
             labels[u.split].append(u.emotion)
     for split, emotions in sorted(labels.items()):
         if names_validation(split):
@@ -72,14 +72,17 @@ def odd_tests(corpus: Corpus) -> list[str]:
 
 
 def with_test_fold(utterances: tuple[Utterance, ...], fold: int) -> tuple[Utterance, ...]:
-    """All utterances in Train&Val but those of the labels' ``fold``, which are the test set ``fold_F``.
+    """All labelled utterances in Train&Val but those of the labels' ``fold``, the test set ``fold_F``.
 
     Each fold in turn as the test set is what a data set without one can offer: see experiments/outer_folds.
     """
     there = sorted({u.fold for u in utterances} - {NO_FOLD})
     if fold not in there:
         raise UserError(f"data.test_fold={fold}: the labels' fold column has no such fold, but {there}")
-    return tuple(u._replace(split=f"fold_{fold}" if u.fold == fold else "train") for u in utterances)
+    return tuple(
+        u if u.split == UNLABELLED else u._replace(split=f"fold_{fold}" if u.fold == fold else "train")
+        for u in utterances
+    )
 
 
 def check_trainable(corpus: Corpus) -> None:
