@@ -183,7 +183,12 @@ def _decision(path: Path, n: int, classes: int, branches: int) -> Decision:
 
 
 def at_round(run: FinishedRun, number: int) -> FinishedRun:
-    """The same run with the decisions of another round. Raises UserError if they are gone or damaged."""
+    """The same run with the decisions of another round. Raises UserError if they are gone or damaged.
+
+    Nor are there any of a run with ``priors=``, which are those of its chosen round.
+    """
+    if run.results.priors:
+        raise UserError(f"{run.path}: priors= changed the posteriors of its chosen round alone")
     folds, ensemble, n = run.results.folds, str(run.config["ensemble"]), len(run.ids)
     parts = round_decisions(RunDirectory(run.path), number, folds, ensemble, n)
     return replace(run, decision=in_order(parts))

@@ -15,6 +15,7 @@ from mer_lightning.data.standardise import by_speaker
 from mer_lightning.errors import UserError
 from mer_lightning.export.module import export
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.report.runs import at_round, read_run
 from mer_lightning.results.card import card
 from mer_lightning.tasks import evaluate, fit
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
@@ -97,6 +98,8 @@ def test_priors_are_applied_to_the_test_set_alone_and_said(
     told = with_splits(run.predictions, "test")
     found = [[float(row[f"posterior_{name}"]) for name in GIVEN] for row in told]
     np.testing.assert_allclose(found, shifted, atol=1e-5)
+    with pytest.raises(UserError, match="of its chosen round alone"):
+        at_round(read_run(run.path), 0)
     again = {r["utterance_id"]: r for r in predicted(run, data, tmp_path / "out.csv", PRIORS)}
     check_same([again[row["utterance_id"]] for row in told], told)
 
