@@ -19,6 +19,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     gr = optional("gradio", "mer-lightning[demo]")
     model = Path(str(config.model.path)).expanduser()
     predictor = load(model, config.model.fold)
+    predictor.prepared({})  # refuses a model that needs speakers
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     demo = config.demo
     explain = Explainer(predictor, pipeline_for(needed, config.extract), demo)
