@@ -25,6 +25,7 @@ from experiments.bench.measure import FULL, QUICK, Figure, Scale
 from experiments.bench.narrow import compact_speedup
 from experiments.bench.pruning import torch_pruning_ratio
 from experiments.bench.recorded import RECORDED, as_json, worsened
+from experiments.bench.result import time_to_result
 from experiments.bench.rounds import prune_share, round_time_ratio
 from experiments.bench.scaling import draw, scaling
 from experiments.bench.startup import startup
@@ -39,6 +40,7 @@ ENTRIES: dict[str, Entry] = {
         lightning_over_plain,
         peer_over_ours,
         peer_over_ours_folds,
+        time_to_result,
         fold_parallel_speedup,
         choices,
         sgemm_share,

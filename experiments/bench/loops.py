@@ -72,7 +72,7 @@ class Loop:
     def _optimiser(self, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
         parameters = [*self.network.parameters(), *self.weighting.parameters()]
         if self.way.optimiser:
-            return torch.optim.Adam(parameters, learning_rate)
+            return torch.optim.Adam(parameters, learning_rate, weight_decay=weight_decay)
         return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
 
     def epoch(self) -> None:
@@ -84,7 +84,7 @@ class Loop:
         if self.way.testing:
             self._test()
         else:
-            self._keep_best()
+            self.keep_best()
 
     def step(self, batch: Batch) -> None:
         """One optimiser step."""
@@ -101,7 +101,7 @@ class Loop:
         self.optimiser.step()
 
     @torch.no_grad()
-    def _keep_best(self) -> None:
+    def keep_best(self) -> None:
         """Score the validation set; keep the weights if they are better."""
         decision, labels = self.network(self.stopping.features), self.stopping
         reached = score(decision.log_posterior, decision.valence, labels.emotion, labels.valence)

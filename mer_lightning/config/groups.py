@@ -176,8 +176,9 @@ class PnaoConfig:
     rewind_epoch: int  # the epoch of the schedule to which a round goes back
     optimiser: str = field(metadata=FIRST)  # reset | carry, what becomes of the optimiser's moments
     choose: str  # smallest | best: within one standard error of the best validation score, or the best itself
-    # none | random | shuffled | one_shot | scratch: sizes of a PNAO run, reached in another way
-    control: str = field(metadata=FIRST)
+    control: str = field(
+        metadata=FIRST
+    )  # none | random | shuffled | one_shot | scratch: another way to prune
     criterion: str = field(default="weight", metadata=FIRST)  # a name in CRITERIA: the importance of a node
     like: str | None = field(metadata=PLACE)  # control: the finished PNAO run to match; null: made first
 

@@ -129,7 +129,7 @@ def check_torch() -> None:
     if torch.__version__ < OLDEST_TORCH:
         raise UserError(
             f"task=export needs torch {OLDEST_TORCH} or newer, found {torch.__version__}: "
-            "pip install --upgrade 'mer-lightning[export]'"
+            "pip install --upgrade torch"
         )
 
 

@@ -226,9 +226,9 @@ def test_the_faces_of_the_sample_clips(name: str) -> None:
 
 @needs_clips
 def test_the_sample_clips_without_a_face() -> None:
-    assert faces_of("no_face.mp4", 1)[1:] == (4, 0, True)
+    assert faces_of("no_face.mp4", 1)[1:] == (4, 0, True, 0)
     for name in ("audio_only.m4a", "speech_48k.wav"):
-        assert faces_of(name, 5)[1:] == (0, 0, True)
+        assert faces_of(name, 5)[1:] == (0, 0, True, 0)
     for name in ("truncated.mp4", "not_a_video.mp4", "empty.mp4"):
         with pytest.raises(Unreadable):
             faces_of(name, 5)

@@ -42,6 +42,7 @@ def drawn() -> dict[str, Figure]:
     lines = [figures.Line(f"pnao \N{MINUS SIGN} {name}", 0.1, -0.1, 0.3) for name in (*BRANCHES, LONG_NAME)]
     return {
         "confusion": figures.confusion_figure(confusion("pnao")),
+        "long title": figures.confusion_figure(confusion(3 * LONG_NAME)),
         "pair": figures.confusion_pair_figure(confusion(LONG_NAME), confusion("baseline")),
         "rounds": figures.rounds_figure(curves()),
         "weights": figures.weights_figure({r: RNG.normal(0, 0.1, 999).astype(np.float32) for r in (0, 4, 9)}),

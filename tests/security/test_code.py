@@ -41,6 +41,8 @@ def test_nothing_in_the_source_runs_what_a_file_says() -> None:
         last = name.rpartition(".")[2]
         if (file, name) == ("config/target.py", "instantiate"):
             continue  # of the command line's and the user's own files: see the test below
+        if (file, last) == ("config/job.py", "register_new_resolver"):
+            continue  # makes a folder's name of text
         seen.add(name)
         assert name not in ("eval", "exec", "compile", "__import__"), (file, name)
         assert last not in (

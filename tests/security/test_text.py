@@ -65,7 +65,7 @@ def test_the_demo_shows_its_answers_in_components_that_take_text(tmp_path: Path)
     gradio = pytest.importorskip("gradio")
     from mer_lightning.tasks.demo_page import Explanation, page
 
-    blocks = page(lambda path: Explanation({SCRIPT: 1.0}, None, {}, [], [SCRIPT]))
+    blocks = page(lambda path: Explanation({SCRIPT: 1.0}, None, {}, [], [SCRIPT]), SCRIPT)
     outputs = {type(block) for f in blocks.fns.values() for block in f.outputs}
-    assert outputs == {gradio.Label, gradio.Textbox, gradio.Gallery}
+    assert outputs == {gradio.Label, gradio.Textbox, gradio.Gallery, gradio.Video, gradio.Audio}
     assert not [f.api_name for f in blocks.fns.values() if f.api_visibility == "public"]

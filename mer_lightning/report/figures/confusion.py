@@ -30,7 +30,7 @@ class Confusion:
 def confusion_figure(confusion: Confusion) -> Figure:
     """One confusion matrix."""
     side = 1.1 + 0.56 * len(confusion.classes) + _label_inches(confusion.classes)
-    made, (axes,) = figure(side + 0.9, side)
+    made, (axes,) = figure(side + 0.9, side + _title_inches(confusion))
     image = _matrix(axes, confusion)
     axes.set_ylabel("true emotion")
     made.colorbar(image, ax=axes, shrink=0.8, label="share of the true emotion (%)")
@@ -41,7 +41,8 @@ def confusion_figure(confusion: Confusion) -> Figure:
 def confusion_pair_figure(first: Confusion, second: Confusion) -> Figure:
     """Two confusion matrices and first minus second, in points of the row shares."""
     grid, label = 0.45 * len(first.classes), _label_inches(first.classes)
-    made, axes = figure(3 * (grid + 0.9) + label, grid + 1.4 + label, columns=3)
+    titles = max(_title_inches(first), _title_inches(second))
+    made, axes = figure(3 * (grid + 0.9) + label, grid + 1.4 + label + titles, columns=3)
     _matrix(axes[0], first)
     _matrix(axes[1], second)
     change = 100 * (first.shares - second.shares)
@@ -79,11 +80,21 @@ def _label_inches(classes: list[str]) -> float:
     return 0.07 * min(LONGEST, max(len(name) for name in classes))
 
 
+def _title_inches(confusion: Confusion) -> float:
+    """The room that a title's lines take beyond the first two."""
+    return 0.2 * max(0, _folded(confusion.title, len(confusion.classes)).count("\n") - 1)
+
+
+def _folded(title: str, classes: int) -> str:
+    """A title in at most four lines as wide as so many columns; the page has the whole name beside it."""
+    return fill(title, 4 + 5 * max(3, classes), max_lines=4, placeholder="\N{HORIZONTAL ELLIPSIS}")
+
+
 def _ticks(axes: Axes, classes: list[str], title: str) -> None:
     names = [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}" for n in classes]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted emotion")
-    axes.set_title(fill(title, 4 + 5 * len(names)))
+    axes.set_title(_folded(title, len(names)))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
