@@ -1,4 +1,4 @@
-"""``python -m experiments.evidence``: every run of the plan, the tables, the pictures, the check of the documents.
+"""``python -m experiments.evidence``: the plan's runs, tables and pictures, and the check of the documents.
 
 The same command goes on after a kill. Exit status 1: a sweep failed, or a figure in a document is no run's.
 

@@ -36,7 +36,7 @@ def score_rows(data: str, systems: dict[str, Seeds]) -> list[Row]:
 
 def _score_row(data: str, system: str, seeds: Seeds) -> Row:
     runs = [run for folds in seeds.values() for run in folds]
-    whole = test_scores(seeds)
+    whole = ensemble_scores(seeds)
     row: Row = {"data": data, "system": system, "seeds": len(seeds), "utterances": _utterances(seeds)}
     for i, measure in enumerate(MEASURES):
         found = over_seeds(whole[:, i].tolist())
@@ -46,13 +46,13 @@ def _score_row(data: str, system: str, seeds: Seeds) -> Row:
         row |= {
             measure: _number(found.mean),
             f"{measure}_half": _number(found.half),
-            f"single_{measure}": _number(np.mean(alone)) if alone else None,
+            f"single_{measure}": _mean(alone),
         }
     best = [run.results.best for run in runs]
     networks = np.mean([run.results.folds for run in runs])
     return row | {
-        "left": _number(np.mean([b.parameters_ratio for b in best])),
-        "parameters": round(np.mean([b.parameters for b in best])),
+        "left": _mean([b.parameters_ratio for b in best]),
+        "parameters": round(float(np.mean([b.parameters for b in best]))),
         "networks": int(networks),
         "ensemble_parameters": round(
             np.mean([run.results.folds * run.results.best.parameters for run in runs])
@@ -60,7 +60,7 @@ def _score_row(data: str, system: str, seeds: Seeds) -> Row:
     }
 
 
-def test_scores(seeds: Seeds, number: int | None = None) -> Floats:
+def ensemble_scores(seeds: Seeds, number: int | None = None) -> Floats:
     """(S, 3) Dis, Dim, Com on all tested utterances, of the chosen rounds or of round ``number``."""
     found = []
     for runs in seeds.values():
@@ -76,11 +76,11 @@ def _utterances(seeds: Seeds) -> int:
 
 def measure_of(seeds: Seeds) -> str:
     """Com where valences are known, else Dis."""
-    return "com" if np.isfinite(test_scores(seeds)[:, MEASURES.index("com")]).all() else "dis"
+    return "com" if np.isfinite(ensemble_scores(seeds)[:, MEASURES.index("com")]).all() else "dis"
 
 
 def round_rows(data: str, systems: dict[str, Seeds], drawn: Sequence[str]) -> list[Row]:
-    """One row per round of the ``drawn`` systems: parameters left; the mean, lowest and highest seed's score."""
+    """One row per round of the ``drawn`` systems: size; the mean, lowest and highest seed's score."""
     return [row for name in drawn if name in systems for row in _rounds(data, name, systems[name])]
 
 
@@ -89,14 +89,14 @@ def _rounds(data: str, system: str, seeds: Seeds) -> Iterator[Row]:
     runs = [run for folds in seeds.values() for run in folds]
     for number in range(min(len(run.results.rounds) for run in runs)):
         rounds = [run.results.rounds[number] for run in runs]
-        score = test_scores(seeds, number)[:, MEASURES.index(measure)]
+        score = ensemble_scores(seeds, number)[:, MEASURES.index(measure)]
         yield {
             "data": data,
             "system": system,
             "round": number,
             "seeds": len(seeds),
             "parameters": round(np.mean([r.parameters for r in rounds])),
-            "left": _number(np.mean([r.parameters_ratio for r in rounds])),
+            "left": _mean([r.parameters_ratio for r in rounds]),
             "measure": measure,
             "score": _number(score.mean()),
             "low": _number(score.min()),
@@ -131,15 +131,15 @@ def ask(question: Question, systems: dict[str, Seeds]) -> Asked | None:
         both = list(zip(first[seed], second[seed], strict=True))
         if question.same_round and len(both := in_the_same_round(both)) < len(first[seed]):
             raise UserError(
-                f"{second[seed][0].path.parent}: {question.second} lacks a round that {question.first} chose, seed {seed}; "
-                "remove its folders, and the same command trains it again"
+                f"{second[seed][0].path}: a round that {question.first} chose is not there; "
+                "remove the folder, and the same command trains it again"
             )
         pairs.append((merged([a for a, _ in both]), merged([b for _, b in both])))
         sizes += [a.results.best.parameters_ratio for a, _ in both]
     sums, unit = paired_sums(pairs, OUTER)
     measure = measure_of(first)
     difference = paired_differences(sums)[measure]
-    return difference and Asked(question, measure, difference, unit, float(np.mean(sizes)))
+    return None if difference is None else Asked(question, measure, difference, unit, float(np.mean(sizes)))
 
 
 def answer_rows(data: str, systems: dict[str, Seeds], plan: Plan) -> list[Row]:
@@ -186,6 +186,10 @@ def answer(a: Asked, low: float, high: float, margin: float) -> str:
         return "yes" if low > -margin else "not shown"
     said = verdict(low, high)
     return f"{said}, and less than the margin" if -margin < low and high < margin else said
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return _number(float(np.mean(values))) if values else None
 
 
 def _number(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.evidence.plan import Grid, Plan, Sweep, folder, sweeps
+from experiments.evidence.plan import Grid, Plan, folder, sweeps
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
@@ -35,8 +35,8 @@ def train(plan: Plan, grid: Grid, data: Path, output: Path, start: Launch = laun
         print(f"evidence  {grid.name}: {', '.join(sweep.systems)}", flush=True)
         if status := start(sweep.overrides):
             raise UserError(
-                f"{grid.name}: a sweep ended with status {status}; see above. What is finished is kept, and the "
-                "same command goes on"
+                f"{grid.name}: a sweep ended with status {status}; see above. "
+                "What is finished is kept, and the same command goes on"
             )
         write_text(done, settings)
 

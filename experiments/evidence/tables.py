@@ -40,6 +40,8 @@ def read(folder: Path) -> Tables:
 
 def blocks(tables: Tables) -> dict[str, str]:
     """Name -> what a document shows: ``scores SET`` each, ``answers``, ``power`` and ``sentence``."""
+    if not tables:
+        return {}
     sets = list(dict.fromkeys(str(row["data"]) for row in tables["scores"]))
     found = {f"scores {s}": scores_table([r for r in tables["scores"] if r["data"] == s]) for s in sets}
     answers = tables["answers"]
@@ -123,8 +125,8 @@ def sentence(answers: Sequence[Row]) -> str:
     )
     shown = sum(row["answer"] == "yes" for row in rows)
     return (
-        f"`pnao` against the same rounds without pruning, corrected 95 % intervals: {said}. A loss of the margin "
-        f"is ruled out on {shown} of {len(rows)}."
+        f"`pnao` against the same rounds without pruning, corrected 95 % intervals: {said}. "
+        f"A loss of the margin is ruled out on {shown} of {len(rows)}."
     )
 
 
