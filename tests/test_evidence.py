@@ -1,7 +1,7 @@
 """The evidence command on tiny data, in this process: resumed, compared, and found wrong in a document."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -22,12 +22,11 @@ margin: 0.01
 systems:
   pnao: {settings: rounds}
   rewind_only: {settings: unpruned}
-  enf: {settings: once}
   entropy_calibrated: {settings: once, experiment: enf, with: fusion=entropy_calibrated}
 questions:
   - {ask: "Is PNAO smaller?", first: pnao, second: rewind_only, same_round: true, no_loss: true}
-  - {ask: "Is calibration worth it?", first: entropy_calibrated, second: enf}
-  - {ask: "Was this run?", first: enf, second: mean}
+  - {ask: "Is calibration worth it?", first: entropy_calibrated, second: pnao}
+  - {ask: "Was this run?", first: pnao, second: mean}
 drawn: [pnao, rewind_only, random]
 full:
   every: protocol=nested network.dimension=8 folds.workers=1 trainer.epochs=1
@@ -39,6 +38,14 @@ full:
     tiny: {seeds: 1, outer: 2, data: "data.levels=[low,high] data.shared=[face] data.folds=column"}
     absent: {seeds: 1, data: "data.levels=[low]"}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pages() -> Iterator[None]:
+    """Each run's own page with its pictures is another test's concern, and takes longer than the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "write_run_report", lambda run: None)
+        yield
 
 
 class Launcher:
@@ -102,7 +109,7 @@ def test_the_same_command_does_what_is_left_and_gives_the_same_tables(
     again = Launcher()
     assert command.evidence(plan, grids, data, output, again) == first
     assert again.asked == 0
-    (output / "runs/tiny/enf_f1_s0/results.json").unlink()  # as if killed before its end
+    (output / "runs/tiny/entropy_calibrated_f1_s0/results.json").unlink()  # as if killed before its end
     assert command.evidence(plan, grids, data, output, again) == first
     assert again.asked == 2  # the sweep of that system, a finished run of which is left alone
 
@@ -111,17 +118,21 @@ def test_tables_hold_what_the_runs_predicted(made: tuple[Path, tables.Tables]) -
     output, found = made
     true, predicted = [], []
     for fold in (0, 1):
-        with (output / f"runs/tiny/enf_f{fold}_s0/predictions.csv").open(encoding="utf-8") as file:
+        with (output / f"runs/tiny/entropy_calibrated_f{fold}_s0/predictions.csv").open(
+            encoding="utf-8"
+        ) as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == f"fold_{fold}"]
         true += [row["emotion"] for row in rows]
         predicted += [row["predicted_emotion"] for row in rows]
     scores = {row["system"]: row for row in found["scores"]}
-    assert scores["enf"]["dis"] == pytest.approx(f1_score(true, predicted, average="weighted"), abs=1e-6)
-    assert scores["enf"]["utterances"] == len(true)
+    assert scores["entropy_calibrated"]["dis"] == pytest.approx(
+        f1_score(true, predicted, average="weighted"), abs=1e-6
+    )
+    assert scores["entropy_calibrated"]["utterances"] == len(true)
     assert int(scores["pnao"]["ensemble_parameters"] or 0) == 3 * int(scores["pnao"]["parameters"] or 0)
     smaller, calibration = found["answers"]  # the third was not run
     assert calibration["difference"] == pytest.approx(
-        float(scores["entropy_calibrated"]["com"] or 0) - float(scores["enf"]["com"] or 0), abs=2e-6
+        float(scores["entropy_calibrated"]["com"] or 0) - float(scores["pnao"]["com"] or 0), abs=2e-6
     )
     assert {smaller["answer"], calibration["answer"]} == {"too few speakers to tell"}
     ends = {(row["system"], row["round"]): row["left"] for row in found["rounds"]}
@@ -148,7 +159,7 @@ def test_a_changed_figure_in_a_document_is_found(tmp_path: Path, made: tuple[Pat
     assert text.endswith("\n\nafter\n")
 
     dis = tables.plain(made[1]["scores"][2]["dis"])
-    path.write_text(text.replace(f"`enf` | {dis}", "`enf` | .9999"))
+    path.write_text(text.replace(f"`entropy_calibrated` | {dis}", "`entropy_calibrated` | .9999"))
     (mistake,) = documents.check([path], found, tmp_path)
     assert str(mistake) == f"README.md:8: .9999 where the runs give {dis} (scores tiny)"
     path.write_text(text.replace("scores tiny", "scores huge"))
