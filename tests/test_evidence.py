@@ -164,6 +164,8 @@ def test_a_changed_figure_in_a_document_is_found(tmp_path: Path, made: tuple[Pat
     assert str(mistake) == f"README.md:8: .9999 where the runs give {dis} (scores tiny)"
     path.write_text(text.replace("scores tiny", "scores huge"))
     assert "no run gives 'scores huge'" in str(documents.check([path], found)[0])
+    path.write_text("<!-- evidence: scores huge -->\n<!-- end -->\n")  # not run yet
+    assert documents.check([path], found) == []
     path.write_text(text.replace("<!-- end -->", ""))
     assert "not closed" in str(documents.check([path], found)[0])
 

@@ -1,6 +1,6 @@
 """Blocks of documents that hold figures of the evidence: written from the tables, and checked against them.
 
-``<!-- evidence: NAME -->`` ... ``<!-- end -->``; NAME: see ``tables.blocks``.
+``<!-- evidence: NAME -->`` ... ``<!-- end -->``; NAME: see ``tables.blocks``. Empty: not run yet.
 """
 
 import re
@@ -12,8 +12,10 @@ from typing import NamedTuple
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 
-BLOCK = re.compile(r"(<!-- evidence: (?P<name>[\w ]+?) -->\n)(?P<text>.*?)(?P<end><!-- end -->)", re.DOTALL)
-MARK = "<!-- evidence:"
+BLOCK = re.compile(
+    r"^(<!-- evidence: (?P<name>[\w ]+?) -->\n)(?P<text>.*?)(?P<end>^<!-- end -->)", re.DOTALL | re.MULTILINE
+)
+MARK = re.compile(r"^<!-- evidence:", re.MULTILINE)
 
 
 class Mistake(NamedTuple):
@@ -44,13 +46,13 @@ def check(paths: list[Path], found: Mapping[str, str], root: Path = Path()) -> l
 def _check(path: Path, found: Mapping[str, str], root: Path) -> Iterator[Mistake]:
     text = path.read_text(encoding="utf-8")
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    if text.count(MARK) != len(BLOCK.findall(text)):
+    if len(MARK.findall(text)) != len(BLOCK.findall(text)):
         yield Mistake(shown, 1, "a block is not closed by <!-- end -->, or its name is none")
     for block in BLOCK.finditer(text):
         name, first = block["name"], text.count("\n", 0, block.start("text")) + 1
-        if name not in found:
+        if name not in found and block["text"].strip():
             yield Mistake(shown, first - 1, f"no run gives {name!r}; there are {', '.join(found)}")
-        elif difference := _difference(block["text"].strip("\n"), found[name]):
+        elif name in found and (difference := _difference(block["text"].strip("\n"), found[name])):
             yield Mistake(shown, first + difference[0], f"{difference[1]} ({name})")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.mer2023 import power
 from mer_lightning.config.compose import conf_folder
 from mer_lightning.config.identity import marks
 from mer_lightning.errors import UserError
@@ -87,3 +88,7 @@ def test_the_shipped_file_can_be_read_and_its_settings_are_keys() -> None:
     for planned in read_registered(SHIPPED).systems.values():
         assert (conf_folder() / "experiment" / f"{planned.experiment}.yaml").is_file()
         assert planned.changed.keys() <= marks().keys()
+
+
+def test_its_document_shows_the_power_that_is_computed() -> None:
+    assert power.table() in SHIPPED.with_name("README.md").read_text(encoding="utf-8")
