@@ -23,6 +23,7 @@ from experiments.bench.loader import loader, loader_growth, store
 from experiments.bench.machine import machine, versions
 from experiments.bench.measure import FULL, QUICK, Figure, Scale
 from experiments.bench.narrow import compact_speedup
+from experiments.bench.prediction import predict_over_onnx
 from experiments.bench.pruning import torch_pruning_ratio
 from experiments.bench.recorded import RECORDED, as_json, worsened
 from experiments.bench.result import time_to_result
@@ -47,6 +48,7 @@ ENTRIES: dict[str, Entry] = {
         prune_share,
         round_time_ratio,
         compact_speedup,
+        predict_over_onnx,
         torch_pruning_ratio,
         loader,
         loader_growth,

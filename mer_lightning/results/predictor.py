@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Predictor:
         """Feature set -> dimension, as ``predict`` needs them; the levels first."""
         return {name: d for name, d in self._trained_on.items() if name not in self.without}
 
-    @property
+    @cached_property  # every prediction asks for it, and finding the widths of a network takes a millisecond
     def _trained_on(self) -> dict[str, int]:
         return needed_features(m.network.architecture for m in self.members)
 

@@ -57,7 +57,10 @@ def outcome(run: RunDirectory) -> Results:
     return without_timings(run.read_results())
 
 
-@pytest.mark.parametrize(("sent", "workers"), [(signal.SIGTERM, 2), (signal.SIGUSR1, 1)])
+@pytest.mark.parametrize(
+    ("sent", "workers"),
+    [(signal.SIGTERM, 2), pytest.param(signal.SIGUSR1, 1, marks=pytest.mark.soak)],
+)
 def test_a_stopped_job_goes_on_to_the_same_results(
     small: Callable[..., Config], folder: Path, tmp_path: Path, sent: signal.Signals, workers: int
 ) -> None:
