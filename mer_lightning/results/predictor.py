@@ -20,7 +20,7 @@ from mer_lightning.model.checkpoint import Trained, read_network
 from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision, union
 from mer_lightning.model.priors import with_priors
 from mer_lightning.results.description import FILE, REMEDY, Extractors, needed_features, read_description
-from mer_lightning.results.hub import SCHEME, local_folder
+from mer_lightning.results.hub import model_folder
 from mer_lightning.results.prediction import Prediction
 
 
@@ -165,11 +165,7 @@ def load(path: str | Path, fold: int | None = None, revision: str | None = None)
     Raises:
         UserError: no model there, a damaged one, or no such fold.
     """
-    if str(path).startswith(SCHEME):
-        path = local_folder(str(path), revision)
-    elif revision is not None:
-        raise UserError(f"{path}: revision={revision} is for models of the hub, {SCHEME}OWNER/NAME")
-    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+    folder = model_folder(path, revision)
     d = read_description(folder)
     chosen = [m for m in d.networks if fold in (None, m.fold)]
     if not chosen:

@@ -38,7 +38,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     output = Path(str(config.output)).expanduser()
     if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
         raise UserError(f"output={output}: exists, and is not an evaluation to replace; give another name")
-    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    predictor = load(str(config.model.path), config.model.fold, config.model.revision)
     predictor = predictor.doing_without(config.model.without)
     corpus = read(config.data, predictor)
     if config.priors:

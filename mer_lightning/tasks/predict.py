@@ -62,7 +62,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     """Decide on every utterance of ``input``, write the table, and show its beginning."""
     output = Path(str(config.output)).expanduser()
     check_output(output)
-    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    predictor = load(str(config.model.path), config.model.fold, config.model.revision)
     predictor = predictor.doing_without(config.model.without)
     console = Console(soft_wrap=True, highlight=False)
     inputs = read(config, predictor, console)
