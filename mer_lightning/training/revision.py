@@ -6,7 +6,8 @@ How many are learnt from in which round, and that every round trains a fresh net
 PNAO come after: they prune on the utterances and labels of the last revision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,17 @@ from mer_lightning.model.decisions import RowDecisions
 from mer_lightning.pnao.masks import Guarded, Importances
 from mer_lightning.pnao.nodes import Nodes
 from mer_lightning.pnao.rule import Rule, WholeRule
+
+
+def flattered(settings: Mapping[str, Any], protocol: str) -> list[str]:
+    """A sentence where label revision flatters Train&Val; ``settings`` are those of ``revision``."""
+    learnt = settings.get("rounds", 0) and settings.get("share") and settings.get("choose") == "agreed"
+    if not learnt or protocol == "fixed":
+        return []
+    return [
+        "revision.choose=agreed: networks that learnt a held-out fold's labels had a say in what its own "
+        "network learnt from. This flatters Train&Val, much where labels are few: judge by a test set."
+    ]
 
 
 def most_confident(log_posterior: Tensor, share: float) -> Tensor:

@@ -19,7 +19,7 @@ from mer_lightning.model.decisions import RowDecisions
 from mer_lightning.tasks import evaluate
 from mer_lightning.training.crossval import ready
 from mer_lightning.training.outcome import read_part, read_record
-from mer_lightning.training.revision import most_agreed, revise_labels
+from mer_lightning.training.revision import flattered, most_agreed, revise_labels
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 from tests.tasks.helpers import table, trained
 
@@ -113,6 +113,7 @@ def test_every_fold_learns_the_same_labels_of_unlabelled_rows(data: Path) -> Non
 def test_revision_then_pnao(run: RunDirectory, data: Path) -> None:
     results = run.read_results()
     assert not results.transductive
+    assert "flatters Train&amp;Val, much" in run.report.read_text(encoding="utf-8")
     assert results.data.n[UNLABELLED] > 10
     assert results.test.keys() == {"test"}
     for fold in (0, 1):
@@ -163,6 +164,15 @@ def test_a_round_of_revision_waits_for_all_folds() -> None:
     assert ready({0: 3, 1: 2}, last=4, revised=2) == {0, 1}
     assert ready({0: 3, 1: 1}, last=2, revised=2) == {1}
     assert ready({0: 4, 1: 1}, last=4, revised=0) == {0, 1}
+
+
+def test_what_flatters_trainval_is_said() -> None:
+    settings = {"rounds": 2, "share": 0.8, "choose": "agreed"}
+    assert flattered(settings, "paper")
+    assert flattered(settings, "nested")
+    assert not flattered(settings, "fixed")
+    assert not flattered(settings | {"share": 0.0}, "paper")
+    assert not flattered(settings | {"choose": "confident"}, "paper")
 
 
 def test_controls_of_pnao_go_without(data: Path) -> None:
