@@ -13,6 +13,7 @@ from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
@@ -69,7 +70,8 @@ def launched(
     monkeypatch: pytest.MonkeyPatch, ray: Any, folder: Path, task: Callable[[DictConfig], Any]
 ) -> list[Any]:
     """What the settings of ``RATES``, jobs 1 to 3, return."""
-    monkeypatch.setattr(Singleton, "_instances", dict(Singleton._instances))
+    monkeypatch.setattr(Singleton, "set_state", lambda state: None)  # it is this process's own
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # and is put back
     monkeypatch.setattr("mer_lightning.errors.optional", lambda *_: ray)
     given = ["+experiment=pnao", "hydra/launcher=ray", f"hydra.sweep.dir={folder}", "hydra.launcher.cpus=2"]
     swept = "pnao.rate=0.1,0.2,0.3"
