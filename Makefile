@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install pnao test test-min test-max bench bench-quick docs docs-check lint soak format clean
+DATA ?= ../shared/data
+
+.PHONY: help install pnao test test-min test-max bench bench-quick evidence docs docs-check lint soak format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -40,6 +42,9 @@ bench: install  ## how fast it is, as ratios; outputs/bench.json (a quarter of a
 
 bench-quick: install  ## the same with fewer repeats, in three minutes; fails if half as good as recorded
 	$(BIN)/python -m experiments.bench --quick --check
+
+evidence: install  ## every experiment, table and figure (hours; goes on after a kill); EVIDENCE=quick: minutes
+	DATA=$(DATA) EVIDENCE=$(EVIDENCE) $(BIN)/python -m experiments.evidence $(if $(WRITE),--write)
 
 docs: outputs/gallery/done docs-check  ## the documentation as a site, site/, with the figures of small runs (minutes, once)
 

@@ -118,6 +118,7 @@ class ReportConfig:
 
     runs: str | None  # the folder that holds them, at any depth; the report goes to its report/
     format: list[str]  # of the figures' files: some of FIGURE_FORMATS
+    registered: str | None = None  # a file that said beforehand what is run: the runs are checked against it
 
     def __post_init__(self) -> None:
         if not self.format:

@@ -11,6 +11,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report import table
 from mer_lightning.report.findings import Findings
+from mer_lightning.report.registered import check, endpoint, read_registered
 from mer_lightning.report.report import INDEX, write_report
 
 
@@ -19,10 +20,13 @@ def run(config: Config, directory: RunDirectory) -> None:
     if not config.report.runs:
         raise UserError("report.runs is not set: name the folder that holds the runs, report.runs=DIR")
     folder = Path(config.report.runs)
+    plan = read_registered(Path(config.report.registered)) if config.report.registered else None
     found = write_report(folder, config.report.format)
     console = Console(soft_wrap=True, highlight=False)
     for f in found:
         show(console, f)
+        for line in [*check(plan, f.data), *endpoint(plan, f.data)] if plan else []:
+            console.print(f"registered  {line}", markup=False)
     console.print(f"report      {(folder / 'report' / INDEX).resolve()}", markup=False)
 
 

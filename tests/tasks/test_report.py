@@ -10,10 +10,12 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit, report
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
+REGISTERED = Path(__file__).parents[2] / "experiments" / "mer2023" / "registered.yaml"
 
-def asking(runs: Path | None) -> Config:
+
+def asking(runs: Path | None, *overrides: str) -> Config:
     """``task=report`` on a folder."""
-    return composed("task=report", *([f"report.runs={runs}"] if runs else []))
+    return composed("task=report", *([f"report.runs={runs}"] if runs else []), *overrides)
 
 
 def test_the_terminal_shows_the_table_the_answers_and_where_the_page_is(
@@ -23,10 +25,12 @@ def test_the_terminal_shows_the_table_the_answers_and_where_the_page_is(
     for name in ("enf", "baseline"):
         fit.run(composed(*data, *SMALL, f"+experiment={name}"), RunDirectory(tmp_path / "runs" / name))
     capsys.readouterr()
-    report.run(asking(tmp_path / "runs"), RunDirectory(tmp_path / "out"))
+    report.run(asking(tmp_path / "runs", f"report.registered={REGISTERED}"), RunDirectory(tmp_path / "out"))
     shown = capsys.readouterr().out
     assert "Does entropy fusion beat attention fusion?" in shown
     assert "no verdict is given" in shown  # one seed
+    assert "registered  differs: protocol paper, registered nested" in shown
+    assert "registered  missing: pnao, seed 0, 1, 2, 3, 4" in shown
     assert str(tmp_path / "runs" / "report" / "index.html") in shown.replace("\n", "")
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,158 @@
+"""``python -m experiments.evidence``: the plan's runs, tables and pictures, and the check of the documents.
+
+The same command goes on after a kill. Exit status 1: a sweep failed, or a figure in a document is no run's.
+
+DATA=DIR          the folder with ravdess, mosi, meld, cremad; those not there are skipped
+EVIDENCE=quick    every step on made-up data, in minutes; the documents are checked against the kept tables
+--only SET        this data set alone (repeat for several)
+--write           keep tables and pictures in experiments/evidence/results, and write the documents' blocks
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.evidence import documents, tables
+from experiments.evidence.answers import answer_rows, round_rows, score_rows
+from experiments.evidence.grid import Launch, Seeds, launch, read_systems, train
+from experiments.evidence.picture import pictures
+from experiments.evidence.plan import Grid, Plan, read_plan
+from mer_lightning.errors import UserError
+from mer_lightning.files.atomic import write_text
+
+ROOT = Path(__file__).parents[2]
+KEPT = Path(__file__).with_name("results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What the command line asks for; the exit status."""
+    parser = argparse.ArgumentParser(
+        "python -m experiments.evidence", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", action="append", metavar="SET")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--output", type=Path, help="where runs and tables go; outputs/evidence")
+    options = parser.parse_args(arguments)
+    quick = os.environ.get("EVIDENCE") == "quick"
+    if quick and options.write:
+        parser.error("--write keeps results: not with EVIDENCE=quick, whose figures say nothing")
+    output = options.output or Path("outputs") / ("evidence-quick" if quick else "evidence")
+    plan = read_plan(quick)
+    try:
+        wanted = chosen(plan, options.only)
+        made = evidence(plan, wanted, Path(os.environ.get("DATA") or "data"), output)
+        if options.write:
+            keep(made, output)
+        shown = tables.read(KEPT) if quick else made
+        return report(documents.check(documents.documents(ROOT), tables.blocks(shown), ROOT), output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def chosen(plan: Plan, only: Sequence[str] | None) -> list[Grid]:
+    """The data sets to run. UserError for a name that the plan lacks."""
+    if unknown := set(only or ()) - plan.sets.keys():
+        raise UserError(f"--only {sorted(unknown)[0]}: the plan has {', '.join(plan.sets)}")
+    return [grid for name, grid in plan.sets.items() if name in (only or plan.sets)]
+
+
+def evidence(
+    plan: Plan, grids: Sequence[Grid], data: Path, output: Path, start: Launch = launch
+) -> tables.Tables:
+    """Train, compare, write the tables, the pictures and ``evidence.json``; the tables."""
+    found: dict[str, dict[str, Seeds]] = {}
+    skipped = []
+    for grid in grids:
+        if not (grid.made_up or (data / grid.name).is_dir()):
+            skipped.append(grid.name)
+            print(f"note: {data / grid.name} is not there: {grid.name} is skipped; DATA=DIR says where")
+            continue
+        runs = output / "runs" / grid.name
+        train(plan, grid, data.resolve(), runs.resolve(), start)
+        found[grid.name] = read_systems(plan, grid, runs)
+    if not found:
+        raise UserError(
+            f"none of {', '.join(g.name for g in grids)} is in {data}; DATA=DIR says where they are"
+        )
+    made = compared(plan, found)
+    write_all(made, output)
+    write_text(output / "evidence.json", json.dumps(record(plan, found, skipped), indent=1) + "\n")
+    return made
+
+
+def compared(plan: Plan, found: dict[str, dict[str, Seeds]]) -> tables.Tables:
+    """All tables."""
+    return {
+        "scores": [row for name, systems in found.items() for row in score_rows(name, systems)],
+        "answers": [row for name, systems in found.items() for row in answer_rows(name, systems, plan)],
+        "rounds": [row for name, systems in found.items() for row in round_rows(name, systems, plan.drawn)],
+    }
+
+
+def record(plan: Plan, found: dict[str, dict[str, Seeds]], skipped: Sequence[str]) -> dict[str, Any]:
+    """What ``evidence.json`` says: the plan, seeds, commit, versions, hours."""
+    runs = [
+        run
+        for systems in found.values()
+        for seeds in systems.values()
+        for each in seeds.values()
+        for run in each
+    ]
+    hours = {
+        name: sum(r.results.seconds for seeds in systems.values() for each in seeds.values() for r in each)
+        / 3600
+        for name, systems in found.items()
+    }
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": sorted({json.dumps(run.results.versions, sort_keys=True) for run in runs}),
+        "plan": plan.text,
+        "skipped": list(skipped),
+        "seeds": {
+            name: {s: sorted(seeds) for s, seeds in systems.items()} for name, systems in found.items()
+        },
+        "training_hours": hours,
+    }
+
+
+def commit() -> str:
+    """The checkout's, ``-dirty`` with changes; "" outside one."""
+    told = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def write_all(made: tables.Tables, folder: Path) -> None:
+    """Tables and pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.write(made, folder)
+    for name, picture in pictures(made["rounds"]).items():
+        (folder / name).write_bytes(picture)
+
+
+def keep(made: tables.Tables, output: Path) -> None:
+    """Tables, pictures and ``evidence.json`` into the checkout, and the blocks of its documents."""
+    write_all(made, KEPT)
+    write_text(KEPT / "evidence.json", (output / "evidence.json").read_text(encoding="utf-8"))
+    documents.write(documents.documents(ROOT), tables.blocks(made))
+
+
+def report(mistakes: Sequence[documents.Mistake], output: Path) -> int:
+    """Say what was found; 1 if a document is wrong."""
+    for mistake in mistakes:
+        print(f"error: {mistake}", file=sys.stderr)
+    print(f"evidence  {output}")
+    if mistakes:
+        print("error: --write writes the documents' blocks from the runs", file=sys.stderr)
+    return 1 if mistakes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

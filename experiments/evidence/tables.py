@@ -1,0 +1,156 @@
+"""Rows as CSV for machines and as Markdown for the documents; both from the same numbers."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.evidence.answers import Row
+from mer_lightning.files.atomic import write_text
+
+Tables = dict[str, list[Row]]  # scores, answers, rounds
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """A line per row; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(tables: Tables, folder: Path) -> None:
+    """``NAME.csv`` and ``NAME.md`` each."""
+    for name, rows in tables.items():
+        write_text(folder / f"{name}.csv", csv_text(rows))
+    for name, rendered in blocks(tables).items():
+        write_text(folder / f"{name.replace(' ', '_')}.md", rendered + "\n")
+
+
+def read(folder: Path) -> Tables:
+    """What ``write`` wrote; every value is text or None."""
+    return {
+        path.stem: [
+            {k: v or None for k, v in row.items()} for row in csv.DictReader(path.open(encoding="utf-8"))
+        ]
+        for path in sorted(folder.glob("*.csv"))
+    }
+
+
+def blocks(tables: Tables) -> dict[str, str]:
+    """Name -> what a document shows: ``scores SET`` each, ``answers``, ``power`` and ``sentence``."""
+    if not tables:
+        return {}
+    sets = list(dict.fromkeys(str(row["data"]) for row in tables["scores"]))
+    found = {f"scores {s}": scores_table([r for r in tables["scores"] if r["data"] == s]) for s in sets}
+    answers = tables["answers"]
+    return found | {
+        "answers": by_question(answers, answer_cell, "sets", how_many),
+        "power": by_question(answers, power_cell),
+        "sentence": sentence(answers),
+    }
+
+
+def scores_table(rows: Sequence[Row]) -> str:
+    """Test scores and sizes of the systems on one data set."""
+    measures = [m for m in ("dis", "dim", "com") if any(row[m] is not None for row in rows)]
+    titles = {"dis": "Dis ↑", "dim": "Dim ↓", "com": "Com ↑"}
+    header = [
+        "System", *(titles[m] for m in measures), *(f"one network: {titles[m]}" for m in measures),
+        "seeds", "parameters", "left", "networks", "together",
+    ]  # fmt: skip
+    lines = []
+    for row in rows:
+        together = [
+            plain(row[m]) + (f" ± {plain(row[f'{m}_half'])}" * (row[f"{m}_half"] is not None))
+            for m in measures
+        ]
+        alone = [plain(row[f"single_{m}"]) for m in measures]
+        sizes = [
+            whole(row["parameters"]),
+            percent(row["left"]),
+            str(row["networks"]),
+            whole(row["ensemble_parameters"]),
+        ]
+        lines.append([f"`{row['system']}`", *together, *alone, str(row["seeds"]), *sizes])
+    return markdown(header, lines)
+
+
+def by_question(
+    answers: Sequence[Row],
+    cell: Callable[[Row], str],
+    last: str = "",
+    total: Callable[[Sequence[Row]], str] | None = None,
+) -> str:
+    """A line per question, a column per data set."""
+    sets = list(dict.fromkeys(str(row["data"]) for row in answers))
+    lines = []
+    for question in dict.fromkeys(str(row["question"]) for row in answers):
+        own = {str(row["data"]): row for row in answers if row["question"] == question}
+        pair = next(iter(own.values()))
+        same = " in the same round" * int(pair["same_round"] or 0)
+        asked = f"{question} `{pair['first']}` - `{pair['second']}`{same}"
+        cells = [cell(own[s]) if s in own else "not run" for s in sets]
+        lines.append([asked, *cells, *([total(list(own.values()))] if total else [])])
+    return markdown(["question", *sets, *([last] if total else [])], lines)
+
+
+def answer_cell(row: Row) -> str:
+    """``+.0010 [-.0163, +.0143], no difference shown``."""
+    size = f" ({percent(row['left'])} left)" if row["wanted"] == "yes" else ""
+    return f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}], {row['answer']}{size}"
+
+
+def power_cell(row: Row) -> str:
+    """What the comparison could have shown, and from how much."""
+    return f"{plain(row['could_show'])} ({row['clusters']} {row['unit']}, {row['seeds']} seeds)"
+
+
+def how_many(rows: Sequence[Row]) -> str:
+    """``better on 1 of 4``; of a question of loss ``yes on 1 of 4``."""
+    count = sum(str(row["answer"]).split(",")[0] == row["wanted"] for row in rows)
+    return f"{rows[0]['wanted']} on {count} of {len(rows)}"
+
+
+def sentence(answers: Sequence[Row]) -> str:
+    """The one under the picture."""
+    rows = [row for row in answers if row["first"] == "pnao" and row["second"] == "rewind_only"]
+    if not rows:
+        return "`pnao` was not compared with `rewind_only`."
+    said = "; ".join(
+        f"{row['data']}: {percent(row['left'])} left, {signed(row['difference'])} "
+        f"[{signed(row['low'])}, {signed(row['high'])}]"
+        for row in rows
+    )
+    shown = sum(row["answer"] == "yes" for row in rows)
+    return (
+        f"`pnao` against the same rounds without pruning, corrected 95 % intervals: {said}. "
+        f"A loss of the margin is ruled out on {shown} of {len(rows)}."
+    )
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table, first column to the left."""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def plain(value: str | int | float | None) -> str:
+    """``.7855``; ``-`` for what is not known."""
+    return "-" if value is None else f"{float(value):.4f}".replace("0.", ".", 1)
+
+
+def signed(value: str | int | float | None) -> str:
+    """``+.0010``."""
+    return "-" if value is None else f"{float(value):+.4f}".replace("0.", ".", 1)
+
+
+def percent(value: str | int | float | None) -> str:
+    """``28.9 %``."""
+    return "-" if value is None else f"{float(value):.1%}".replace("%", " %")
+
+
+def whole(value: str | int | float | None) -> str:
+    """``722,757``."""
+    return "-" if value is None else f"{int(float(value)):,}"
