@@ -26,7 +26,8 @@ class FoldsConfig:
 class ModelConfig:
     """A trained model: ``model=DIR`` on the command line is short for ``model.path=DIR``."""
 
-    path: str | None  # a finished run's directory, or its model folder
+    path: str | None  # a finished run's directory, its model folder, or hf://OWNER/NAME on the hub
+    revision: str | None  # of a model on the hub: a commit, tag or branch
     fold: int | None  # this fold's network alone; null: all folds together, as the test figures report
     without: list[str] = field(default_factory=list)  # predict, evaluate: feature sets that are not there
 

@@ -19,7 +19,7 @@ from mer_lightning.config.schema import Config, group_type, schema
 from mer_lightning.errors import UserError
 
 # Groups whose keys the schema itself checks.
-OPEN = ("callbacks.", "logger.", "evaluate.map.", "evaluate.noisy.", "data.sets.")
+OPEN = ("priors.", "callbacks.", "logger.", "evaluate.map.", "evaluate.noisy.", "data.sets.")
 
 
 def register(arguments: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:

@@ -45,6 +45,7 @@ class DataConfig:
     clip: float | None = (
         5.0  # deviations from the mean where standardised features are cut off; null: nowhere
     )
+    standardise: str = "train"  # by the training part; speaker: before that, by each group's own utterances
     features: str | None = None  # a name in sets, instead of levels and shared
     sets: dict[str, dict[str, list[str]]] = field(  # what data.features can be: name -> levels and shared
         default_factory=dict, metadata=ASIDE
@@ -58,6 +59,7 @@ class DataConfig:
         if self.features is not None:
             self._take(self.features)
         one_of("data.size", self.size, ("small", "full"))
+        one_of("data.standardise", self.standardise, ("train", "speaker"))
         if self.reader != "synthetic" and not self.root:
             raise UserError(
                 f"data.root is not set: name the folder of the data, data={self.reader} data.root=DIR"
@@ -204,16 +206,20 @@ class PnaoConfig:
 
 @dataclass(kw_only=True)
 class RevisionConfig:
-    """Progressive label revision: the test sets' utterances as training data, with predicted labels."""
+    """Progressive label revision: unlabelled utterances as training data, with predicted labels.
+
+    They are the split ``unlabelled``; where there is none, the test sets, which is transductive.
+    """
 
     rounds: int  # 0: none; each round revises the labels by the class probabilities of the one before
-    share: (
-        float  # of the unlabelled utterances that are learnt from in the last round, the most confident ones
-    )
+    share: float  # of the unlabelled utterances that are learnt from in the last round; 0: a control, without
+    choose: str = "agreed"  # agreed: of those that all folds' networks agree on, as many of each emotion
+    # confident: the most confident, by the fold's own network
 
     def __post_init__(self) -> None:
         between("revision.rounds", self.rounds, 0, 1000)
         between("revision.share", self.share, 0, 1)
+        one_of("revision.choose", self.choose, ("agreed", "confident"))
 
 
 @dataclass(kw_only=True)

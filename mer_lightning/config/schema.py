@@ -15,7 +15,7 @@ from mer_lightning.config.aside import (
     check_logger,
     check_target,
 )
-from mer_lightning.config.checks import between, one_of
+from mer_lightning.config.checks import BIG, between, one_of
 from mer_lightning.config.extract import ExtractConfig
 from mer_lightning.config.groups import (
     ASIDE,
@@ -44,6 +44,7 @@ class Config:
     seed: int  # of the folds, initial weights, order of the batches and dropout
     protocol: str  # paper | nested | fixed
     ensemble: str = field(metadata=LATER)  # posterior | logit: what is averaged over the folds' networks
+    priors: Any = field(default=None, metadata=LATER)  # of the emotions in test sets: em | {emotion: number}
     input: str | None = field(metadata=ASIDE)  # extract: the folder of clips | predict: features or clips
     output: str | None = field(
         metadata=ASIDE
@@ -54,7 +55,7 @@ class Config:
     fusion: FusionConfig
     loss: LossConfig
     pnao: PnaoConfig = field(metadata=LATER)
-    revision: RevisionConfig
+    revision: RevisionConfig = field(metadata=LATER)
     combine: CombineConfig
     trainer: TrainerConfig
     folds: FoldsConfig = field(metadata=ASIDE)
@@ -72,10 +73,20 @@ class Config:
         if self.fusion.kind == "linear" and len(self.fusion.weights) != levels:
             raise UserError(f"fusion.weights has {len(self.fusion.weights)} weights for {levels} levels")
 
+    def check_priors(self) -> None:
+        """A UserError unless ``priors`` are such, where they are used."""
+        if self.priors is None:
+            return
+        named = self.priors.values() if isinstance(self.priors, dict) else [self.priors == "em" or None]
+        if not self.priors or not all(isinstance(x, int | float) and 0 < x < BIG for x in named):
+            raise UserError(f"priors={self.priors}: expected em, or {{EMOTION: a number above 0, ...}}")
+        if self.task not in ("fit", "predict", "evaluate") or self.combine.of != "none":
+            raise UserError("priors are for task=fit without combine, predict and evaluate: leave them out")
+
     @property
     def last_round(self) -> int:
         """The number of the last round that this run trains."""
-        return self.revision.rounds or self.pnao.rounds
+        return self.revision.rounds + self.pnao.rounds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (Plugins(self.plugins), type(self), vars(self))  # in this order: plugins come first
@@ -94,6 +105,7 @@ class Config:
                 "combine.weights=mean, or protocol=paper or nested"
             )
         one_of("ensemble", self.ensemble, ("posterior", "logit"))
+        self.check_priors()
         between("seed", self.seed, 0, 2**32 - 1)
         if self.data.levels:  # a store's own are known when it is read
             self.check_levels(len(self.data.levels))
@@ -102,8 +114,12 @@ class Config:
                 f"pnao.rewind_epoch={self.pnao.rewind_epoch}: expected 0 to {self.trainer.epochs - 1} "
                 "(trainer.epochs - 1)"
             )
-        if self.pnao.rounds and (self.revision.rounds or self.network.kind == "transformer"):
-            raise UserError("pnao.rounds > 0 works only with hierarchical networks, without label revision")
+        if self.pnao.rounds and self.network.kind == "transformer":
+            raise UserError("pnao.rounds > 0 works only with hierarchical networks")
+        if self.revision.rounds and self.pnao.control != "none":
+            raise UserError(
+                f"pnao.control={self.pnao.control} matches a run without label revision: revision.rounds=0"
+            )
         if self.network.kind == "transformer" and self.loss.supervision == "branch":
             raise UserError(
                 "loss.supervision=branch does not train the part of network=transformer that decides: "

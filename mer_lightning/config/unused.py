@@ -16,14 +16,14 @@ def unused(settings: DictConfig) -> dict[str, str]:
     """Dotted key -> why the system of these settings does not look at it."""
     transformer = settings.network.kind == "transformer"
     rules = (
-        (transformer or settings.revision.rounds > 0, "never prunes", "pnao."),
+        (transformer, "never prunes", "pnao."),
         (not settings.pnao.rounds, "does not prune, by pnao.rounds=0", "pnao."),
         (settings.pnao.control == "none", "is no control", "pnao.like"),
         (transformer, "is a transformer", "fusion.", "network.attention", "network.softmax"),
         (not transformer, "is no transformer", "network.layers", "network.heads"),
         (settings.fusion.kind != "linear", "has another fusion", "fusion.weights"),
         (settings.loss.supervision != "both", "has another loss.supervision", "loss.auxiliary"),
-        (not settings.revision.rounds, "revises no labels", "revision.share"),
+        (not settings.revision.rounds, "revises no labels", "revision.share", "revision.choose"),
         (settings.combine.of == "none", "combines no systems", "combine.weights", "combine.runs"),
     )
     found: dict[str, str] = {}

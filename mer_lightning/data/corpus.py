@@ -1,6 +1,7 @@
 """A corpus: labelled utterances and their cached features, as every reader hands it on."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from mer_lightning.files.recorded import Fingerprint
 
 TRAIN_SPLITS = ("train", "val")
 VALIDATION = ("dev", "valid", "validation", "development")  # other names of val
+UNLABELLED = "unlabelled"  # the split that is learnt from without labels, and never scored
+SPELLINGS = (UNLABELLED, "unlabeled")
 NO_EMOTION = -1
 NO_FOLD = -1
 WHOLE = 100_000  # rows of a feature set up to which all are hashed
@@ -79,6 +82,11 @@ class Corpus:
         """Feature set -> D, the levels first."""
         return {name: int(self.features[name].shape[1]) for name in (*self.levels, *self.shared)}
 
+    @property
+    def tests(self) -> list[str]:
+        """The names of the test sets."""
+        return sorted({u.split for u in self.utterances} - {*TRAIN_SPLITS, UNLABELLED})
+
     def fingerprint(self) -> Fingerprint:
         """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.
 
@@ -140,23 +148,30 @@ def choose_tests(
     """The utterances that ``data.tests`` leaves, and their rows (n,) among those given.
 
     None: all of them, every split but train and val being a test set; ``[]``: all of them, in train;
-    otherwise Train&Val, validation sets of another name, and the named test sets alone.
+    otherwise Train&Val, validation sets of another name, and the named test sets alone. The split
+    ``unlabelled`` is always there, is no test set, and loses whatever labels it has.
 
     Raises UserError if there is no utterance, or a named test set has none.
     """
     if not utterances:
         raise UserError(f"{where}: no utterances")
-    there = sorted({u.split for u in utterances} - set(TRAIN_SPLITS))
+    utterances = tuple(_without_labels(u) if u.split.casefold() in SPELLINGS else u for u in utterances)
+    there = sorted({u.split for u in utterances} - {*TRAIN_SPLITS, UNLABELLED})
     for name in tests or ():
         if name not in there:
             raise UserError(
                 f"data.tests: no utterance of {where} is in test set {name!r}; test sets: {there}"
             )
     if tests is not None and not tests:
-        utterances = tuple(u._replace(split="train") for u in utterances)
-    wanted = {*filter(names_validation, there), *TRAIN_SPLITS, *(there if tests is None else tests)}
+        utterances = tuple(u if u.split == UNLABELLED else u._replace(split="train") for u in utterances)
+    wanted = {*filter(names_validation, there), *TRAIN_SPLITS, UNLABELLED}
+    wanted |= {*(there if tests is None else tests)}
     rows = [i for i, u in enumerate(utterances) if u.split in wanted]
     return tuple(utterances[i] for i in rows), np.array(rows, dtype=np.int64)
+
+
+def _without_labels(u: Utterance) -> Utterance:
+    return u._replace(split=UNLABELLED, emotion="", valence=math.nan)
 
 
 def names_validation(split: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, UNLABELLED, Corpus
 from mer_lightning.data.folds import fold_parts
 from mer_lightning.data.memmap import gather
 from mer_lightning.data.shuffling import shuffled_loads
@@ -149,8 +149,10 @@ class FoldData(L.LightningDataModule):
         self.stopping_rows = labelled[parts.stopping]
         self.held_out_rows = labelled[parts.held_out]
         everyone = np.arange(len(corpus.utterances))
-        self.test_rows = np.setdiff1d(everyone, labelled)
-        self.never_held_out = np.setdiff1d(everyone, labelled[folds != NO_FOLD])  # test sets; fixed: train
+        self.test_rows = corpus.rows(corpus.tests)
+        self.unlabelled_rows = corpus.rows([UNLABELLED])
+        # test sets, unlabelled; fixed: train
+        self.never_held_out = np.setdiff1d(everyone, labelled[folds != NO_FOLD])
         self.standardisation = fit_standardisation(corpus.features, self.train_rows, clip)
         valence = corpus.valences
         self.valence_scale = fit_valence_scale(valence[self.train_rows])
@@ -160,8 +162,9 @@ class FoldData(L.LightningDataModule):
     @property
     def test_sets(self) -> dict[str, NDArray[np.int64]]:
         """Test set -> its rows; where there is none, the fold that is held out."""
-        splits = sorted({self.corpus.utterances[row].split for row in self.test_rows})
-        return {name: self.corpus.rows([name]) for name in splits} or {"held_out": self.held_out_rows}
+        return {name: self.corpus.rows([name]) for name in self.corpus.tests} or {
+            "held_out": self.held_out_rows
+        }
 
     @property
     def class_weights(self) -> Tensor:

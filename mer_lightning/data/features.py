@@ -26,6 +26,7 @@ class FeatureDataModule(FoldData):
         test_fold: the labels' fold that is the test set; None: ``tests``.
         group: the column of the labels whose values never straddle two folds; "": none.
         clip: deviations from the mean at which standardised features are cut off; None: nowhere.
+        standardise: ``train``: by the training part; ``speaker``: before that, by the group's own rows.
         balanced: every emotion comes equally often in an epoch of training.
         settings: of the reader itself.
 
@@ -50,6 +51,7 @@ class FeatureDataModule(FoldData):
         test_fold: int | None = None,
         group: str = "speaker",
         clip: float | None = 5.0,
+        standardise: str = "train",
         balanced: bool = False,
         **settings: Any,
     ) -> None:
@@ -65,6 +67,7 @@ class FeatureDataModule(FoldData):
             folds=folds,
             group=group,
             clip=clip,
+            standardise=standardise,
             balanced=balanced,
             **settings,
         )

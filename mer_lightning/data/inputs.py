@@ -1,6 +1,6 @@
 """Features to decide on, from a feature store or a feature folder, whatever is known of their labels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +23,13 @@ ADVICE = "the model needs it; see its model.json"
 class Inputs(NamedTuple):
     """N utterances: their ids; feature set -> (N, D), wholly NaN where missing; how each set was made.
 
-    The features may be memory maps.
+    The features may be memory maps. speakers: of each utterance, "" where unknown.
     """
 
     ids: list[str]
     features: Mapping[str, NDArray[np.floating]]
     extractors: Mapping[str, Mapping[str, Any]]
+    speakers: Sequence[str] = ()
 
 
 def is_store(path: Path) -> bool:
@@ -48,13 +49,15 @@ def inputs_of_store(root: Path, names: Collection[str], resident_gb: float) -> I
     """
     manifest = read_manifest(root)
     require_sets(names, manifest.features, root, ADVICE)
-    ids = [u.id for u in read_store_labels(root, manifest)]
+    utterances = read_store_labels(root, manifest)
+    ids, speakers = [u.id for u in utterances], [u.group for u in utterances]
     features = read_store_features(root, manifest, list(names), np.arange(len(ids)), resident_gb)
-    return Inputs(ids, features, {name: manifest.features[name].extractor for name in names})
+    extractors = {name: manifest.features[name].extractor for name in names}
+    return Inputs(ids, features, extractors, speakers)
 
 
-def inputs_of_folder(root: Path, names: Collection[str]) -> Inputs:
-    """All utterances of a feature folder, memory-mapped.
+def inputs_of_folder(root: Path, names: Collection[str], group_column: str = "") -> Inputs:
+    """All utterances of a feature folder, memory-mapped; their speakers are in ``group_column`` of its table.
 
     Raises UserError, naming the file, for whatever does not fit together.
     """
@@ -64,13 +67,14 @@ def inputs_of_folder(root: Path, names: Collection[str]) -> Inputs:
     if table is None:
         shape = next(iter(arrays.values())).shape
         ids = [f"row_{row}" for row in range(shape[0] if shape else 0)]
+        speakers = [""] * len(ids)
     else:
-        ids = read_ids(table)
+        ids, speakers = read_ids(table, group_column)
     features = {
         name: check_features(name, array, len(ids), root / f"{name}.npy", missing=None)
         for name, array in arrays.items()
     }
-    return Inputs(ids, features, {})
+    return Inputs(ids, features, {}, speakers)
 
 
 def _table_of_ids(root: Path) -> Path | None:

@@ -25,12 +25,14 @@ def read_labels(path: Path, group_column: str) -> tuple[Utterance, ...]:
     return tuple(_utterance(row, group_column, where) for where, row in _rows(path, required))
 
 
-def read_ids(path: Path) -> list[str]:
-    """The utterance ids of a label file, in its order, whatever its other columns hold.
+def read_ids(path: Path, group_column: str = "") -> tuple[list[str], list[str]]:
+    """The utterance ids of a label file, in its order, and their groups, "" where unknown.
 
-    Raises UserError, naming file and line, for an id that is there twice or cannot name a file.
+    Whatever its other columns hold. Raises UserError, naming file and line, for an id that is there twice or
+    cannot name a file.
     """
-    return [row["utterance_id"] for _, row in _rows(path)]
+    rows = [row for _, row in _rows(path)]
+    return [row["utterance_id"] for row in rows], [row.get(group_column, "").strip() for row in rows]
 
 
 def write_labels(path: Path, utterances: Iterable[Utterance]) -> None:

@@ -1,6 +1,6 @@
 """Standardisation with the statistics of the training part, which travel with the network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,10 +105,45 @@ def fit_standardisation(
     mean, deviation = {}, {}
     for name, array in features.items():
         m, s = _moments(name, array, np.sort(rows))
-        s[s <= FLAT * np.abs(m)] = 1.0
         mean[name] = torch.from_numpy(m.astype(np.float32))
         deviation[name] = torch.from_numpy(s.astype(np.float32))
     return Standardisation(mean, deviation, NO_CLIP if clip is None else torch.tensor(float(clip)))
+
+
+def by_speaker(
+    features: Mapping[str, NDArray[np.floating]], speakers: Sequence[str], remedy: str
+) -> dict[str, NDArray[np.floating]]:
+    """Feature set -> (N, D) float32: zero mean and unit variance over each speaker's own rows.
+
+    The statistics need no labels. A row that is missing (NaN) counts in none, and stays missing.
+
+    Args:
+        features: name -> (N, D).
+        speakers: of each of the N rows.
+
+    Raises:
+        UserError, which ends in ``remedy``, where a speaker is not known, or has one row: that row would be
+        zero.
+    """
+    names, of_row, counts = np.unique(np.array(speakers, dtype=str), return_inverse=True, return_counts=True)
+    for alone, why in (
+        (names == "", "row {} has no speaker"),
+        (counts == 1, "the speaker of row {} has no other"),
+    ):
+        if alone.any():
+            row = np.flatnonzero(alone[of_row])[0]
+            raise UserError(f"standardising by speaker: {why.format(row)} (counted from 0); {remedy}")
+    own = np.split(np.argsort(of_row, kind="stable"), np.cumsum(counts)[:-1])
+    standardised: dict[str, NDArray[np.floating]] = {}
+    for name, array in features.items():
+        x = np.full(array.shape, np.nan, dtype=np.float32)
+        for rows in own:
+            block = gather(array, rows)
+            if not np.isnan(block[:, 0]).all():
+                mean, deviation = _moments(name, array, rows)
+                x[rows] = (block - mean) / deviation
+        standardised[name] = x
+    return standardised
 
 
 def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardisation) -> str:
@@ -135,7 +170,7 @@ def clipped_columns(features: Mapping[str, NDArray[np.floating]], by: Standardis
 def _moments(
     name: str, array: NDArray[np.floating], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation per column of those of ``rows`` that are not missing; (D,) each.
+    """Mean and deviation per column of those of ``rows`` that are not missing; (D,) each; 1 where constant.
 
     Each block's moments are exact to rounding, and joined by the formula of Chan, Golub and LeVeque (1979).
     """
@@ -157,4 +192,5 @@ def _moments(
             f"feature set {name!r} is missing for all {len(rows)} utterances of a fold's training part; "
             "leave it out of data.levels and data.shared"
         )
-    return mean, np.sqrt(squares / count)
+    deviation = np.sqrt(squares / count)
+    return mean, np.where(deviation <= FLAT * np.abs(mean), 1.0, deviation)

@@ -106,6 +106,11 @@ def export(predictor: Predictor, origin: Mapping[str, Any], path: Path, kind: st
             written does not compute what the predictor does.
     """
     form, names = FORMATS[kind], list(predictor.features)
+    if predictor.standardise == "speaker":
+        raise UserError(
+            "the model was trained on features standardised by speaker, and an exported file decides on each "
+            "clip alone; export a model trained with data.standardise=train"
+        )
     check_torch()
     form.check(names)
     check_place(path, kind)

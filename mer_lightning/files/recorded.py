@@ -1,6 +1,6 @@
 """What a run directory holds as JSON, as types: ``results.json`` and ``data.json``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -103,6 +103,9 @@ class Results:
     single: dict[str, dict[str, Spread]]  # test set -> score -> of the folds' networks, each alone
     versions: dict[str, str]
     seconds: float
+    priors: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # test set -> what priors= assumed there
 
     def __post_init__(self) -> None:
         if not self.rounds or [r.round for r in self.rounds] != list(range(len(self.rounds))):

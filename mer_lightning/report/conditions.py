@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus, cluster_keys
+from mer_lightning.data.corpus import Corpus, cluster_keys
 from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.model.decisions import RowDecisions
@@ -148,7 +148,7 @@ def noise(predictor: Predictor, found: Evaluation, corrupted: Mapping[float, Cor
 
 def tested(corpus: Corpus) -> tuple[Tensor, str]:
     """(R,) rows of the test sets, or all where there is none; and a sentence that says so."""
-    others = sorted({u.split for u in corpus.utterances} - set(TRAIN_SPLITS))
+    others = corpus.tests
     rows = corpus.rows(others) if others else np.arange(len(corpus.utterances))
     return torch.from_numpy(rows), f"{len(rows):,} utterances{' of ' * bool(others)}{', '.join(others)}."
 

@@ -60,14 +60,18 @@ def study_table(study: Study) -> list[list[str]]:
 
 
 def evaluation_page(
-    found: Evaluation, pictures: Sequence[Picture], studies: Sequence[Study], without: Sequence[str]
+    found: Evaluation,
+    pictures: Sequence[Picture],
+    studies: Sequence[Study],
+    without: Sequence[str],
+    more: Sequence[str] = (),
 ) -> str:
-    """index.html of an evaluation; ``without`` are the feature sets that the model did without."""
+    """index.html of an evaluation; ``without``: the feature sets that the model did without; more remarks."""
     parts = {"all": found.whole} | (found.by_split if len(found.by_split) > 1 else {})
     flat = [scores.flat() for scores in parts.values()]
     names = WIDER | {f"f1_{c}": f"F1 of {c}" for c in found.corpus.classes}
     rows = [[label, *(score(f.get(key)) for f in flat)] for key, label in names.items()]
-    remarks = [unrecognised(found.corpus.name, found.whole)]
+    remarks = [*more, unrecognised(found.corpus.name, found.whole)]
     remarks += [
         f"{n} utterances are {e}, which the model does not know: not scored."
         for e, n in found.unmapped.items()

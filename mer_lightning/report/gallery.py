@@ -93,7 +93,7 @@ def main_system(data: DataSet) -> System:
 
 def has_rounds(run: FinishedRun) -> bool:
     """Whether it was trained in rounds of PNAO or of a control; label revision's are something else."""
-    return len(run.results.rounds) > 1 and not run.results.transductive
+    return run.rounds_after > 0
 
 
 def run_pictures(run: FinishedRun) -> tuple[list[Picture], list[str]]:

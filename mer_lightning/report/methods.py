@@ -34,7 +34,14 @@ def methods(f: Findings) -> str:
     """A data set's paragraph, with its heading; a setting that differs between runs shows all its values."""
     runs = [run for system in f.data.systems for run in system.runs]
     parts = [data_text(f.data, runs), protocol_text(f.data, runs), training_text(runs)]
-    parts += [systems_text(f.data), pruning_text(runs), statistics_text(f), versions_text(runs), MISSING]
+    parts += [
+        systems_text(f.data),
+        revision_text(runs),
+        pruning_text(runs),
+        statistics_text(f),
+        versions_text(runs),
+        MISSING,
+    ]
     return f"## Methods: {f.data.name}\n\n{' '.join(part for part in parts if part)}\n"
 
 
@@ -62,6 +69,8 @@ def data_text(data: DataSet, runs: list[FinishedRun]) -> str:
     made = "The data are synthetic: made up. " if data.synthetic else ""
     named = {run.config["data"].get("features"): run.results.data for run in runs}
     features = " ".join(features_text(name, of) for name, of in named.items())
+    own = setting(runs, "data.standardise") == "speaker"
+    features += " Each speaker's features were standardised by that speaker's own clips, unlabelled." * own
     groups = len(set(runs[0].group) - {""})
     speakers = f", of {groups} groups (speakers or the like)" if groups else ""
     return (
@@ -119,12 +128,25 @@ def systems_text(data: DataSet) -> str:
     )
 
 
+def revision_text(runs: list[FinishedRun]) -> str:
+    """Which systems learnt from utterances without labels, and how."""
+    revised = [run for run in runs if setting([run], "revision.rounds") not in ("0", "not recorded")]
+    if not revised:
+        return ""
+    source = "the test sets" if revised[0].results.transductive else "the split unlabelled"
+    return (
+        f"In {listed(run.experiment for run in revised)} {setting(revised, 'revision.rounds')} rounds came "
+        "first, each a fresh network that also learnt from predicted labels: of up to "
+        f"{setting(revised, 'revision.share')} of {source}, chosen as {setting(revised, 'revision.choose')}."
+    )
+
+
 def pruning_text(runs: list[FinishedRun]) -> str:
     """Rounds of pruning and the choice of a round."""
-    pruned = [run for run in runs if len(run.results.rounds) > 1 and not run.results.transductive]
+    pruned = [run for run in runs if run.rounds_after > 0]
     if not pruned:
         return ""
-    rounds = listed(len(run.results.rounds) - 1 for run in pruned)
+    rounds = listed(run.rounds_after for run in pruned)
     chosen = listed(CHOICES.get(run.results.chosen_by, run.results.chosen_by) for run in pruned)
     return (
         f"Systems with rounds ({listed(run.experiment for run in pruned)}) had {rounds} after the first. "

@@ -13,6 +13,7 @@ from mer_lightning.report.statistics import MEASURES
 from mer_lightning.report.systems import System, apart
 from mer_lightning.results.choice import reason, saving
 from mer_lightning.results.remarks import score_remarks
+from mer_lightning.training.revision import flattered
 
 WIDER = {
     "dis": "Weighted F1 (Dis)", "uar": "UAR (UA)", "macro_f1": "Macro F1", "accuracy": "Accuracy (WA)",
@@ -135,6 +136,7 @@ def run_cautions(run: FinishedRun) -> list[str]:
     found = []
     if run.results.data.synthetic:
         found.append("The data are synthetic: made up. Nothing here says how well emotions are recognised.")
+    found += flattered(run.config.get("revision", {}), run.results.protocol)
     if run.results.protocol == "paper":
         found.append(
             "protocol=paper: the fold that is scored in Train&Val also stopped the training and chose the "

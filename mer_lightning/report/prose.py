@@ -9,6 +9,8 @@ from mer_lightning.report.power import Reach
 from mer_lightning.report.runs import TRAIN_VAL
 from mer_lightning.report.statistics import MIN_CLUSTERS, MIN_SEEDS, NOT_SHOWN
 from mer_lightning.report.systems import DataSet
+from mer_lightning.results.priors import of_test_sets
+from mer_lightning.training.revision import flattered
 
 NAMES = {"dis": "Dis", "uar": "UAR", "dim": "Dim", "com": "Com"}
 
@@ -122,6 +124,10 @@ def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
         found.append(
             f"{', '.join(seeing)} learnt from the test sets' features (transductive): the others did not."
         )
+    for system in data.systems:
+        run = system.runs[0]
+        said = of_test_sets(run.results) + flattered(run.config.get("revision", {}), data.protocol)
+        found += [f"{system.label}: {sentence}" for sentence in said]
     if len({tuple(system.seeds) for system in data.systems}) > 1:
         found.append(
             "Not all systems have the same seeds: compare them by the pairs, which use the seeds both have, "

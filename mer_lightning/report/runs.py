@@ -80,6 +80,11 @@ class FinishedRun:
         return [TRAIN_VAL, *self.results.test]
 
     @property
+    def rounds_after(self) -> int:
+        """Rounds after the first one and those of label revision: of PNAO, or of a control."""
+        return len(self.results.rounds) - 1 - int(self.config.get("revision", {}).get("rounds", 0))
+
+    @property
     def combined(self) -> bool:
         """Whether it is several systems decided together: such a run has no rounds of its own."""
         return bool(self.config["combine"]["of"] != "none")
@@ -178,7 +183,12 @@ def _decision(path: Path, n: int, classes: int, branches: int) -> Decision:
 
 
 def at_round(run: FinishedRun, number: int) -> FinishedRun:
-    """The same run with the decisions of another round. Raises UserError if they are gone or damaged."""
+    """The same run with the decisions of another round. Raises UserError if they are gone or damaged.
+
+    Nor are there any of a run with ``priors=``, which are those of its chosen round.
+    """
+    if run.results.priors:
+        raise UserError(f"{run.path}: priors= changed the posteriors of its chosen round alone")
     folds, ensemble, n = run.results.folds, str(run.config["ensemble"]), len(run.ids)
     parts = round_decisions(RunDirectory(run.path), number, folds, ensemble, n)
     return replace(run, decision=in_order(parts))

@@ -42,7 +42,7 @@ LOAD = """\
 from mer_lightning import load
 
 model = load("{address}")  # or the folder itself; revision=COMMIT takes exactly that one
-prediction = model.predict(features)  # feature set -> (B, D) array, raw
+prediction = model.predict(features{speakers})  # feature set -> (B, D) array, raw{of_each}
 prediction.emotion, prediction.posterior, prediction.valence, prediction.weights
 ```
 
@@ -61,6 +61,7 @@ def card(
     license: str,  # noqa: A002  (the hub's name)
     language: Sequence[str],
     address: str,
+    by_speaker: bool = False,
 ) -> str:
     """README.md: front matter as YAML, then the text.
 
@@ -68,6 +69,7 @@ def card(
         features: feature set -> dimension, as the model needs them.
         extractors: feature set -> how it was made; {} where that is not known.
         address: where it will be, as ``load`` takes it.
+        by_speaker: whether it needs to know the speakers.
     """
     matter = front_matter(results, license, language)
     header = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
@@ -86,7 +88,12 @@ def card(
         USE.format(classes=classes, valence=valence),
         data_text(results),
         scores_text(results),
-        LOAD.format(address=address, features=needed),
+        LOAD.format(
+            address=address,
+            features=needed,
+            speakers=", speakers" * by_speaker,
+            of_each="; of each row, its speaker" * by_speaker,
+        ),
         f"Made with {', '.join(f'{name} {v}' for name, v in results.versions.items())}.\n",
     ]
     return "\n".join(text)

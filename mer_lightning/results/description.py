@@ -36,6 +36,8 @@ class Description:
     """A model as data, and ``model.json``.
 
     features: feature set -> dimension, as its networks need them.
+    standardise: as ``data.standardise`` in training.
+    priors: of each emotion in training, as the networks' posteriors have them; empty: not known.
     valence: whether its training data had any valence; if not, the valences it predicts mean nothing.
     origin: which run it is of, for people.
     """
@@ -48,6 +50,8 @@ class Description:
     extractors: Extractors
     networks: tuple[Member, ...]
     origin: Mapping[str, Any]
+    standardise: Annotated[str, Field(pattern="^(train|speaker)$")] = "train"
+    priors: tuple[NonNegativeFloat, ...] = ()
 
 
 def needed_features(architectures: Iterable[Architecture]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_lightning.data.corpus import Corpus
+from mer_lightning.data.corpus import UNLABELLED, Corpus
 from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.model.decisions import RowDecisions, concatenated
@@ -51,7 +51,8 @@ def evaluate(predictor: Predictor, corpus: Corpus, emotions: Mapping[str, str]) 
 
     splits, groups = dict[str, list[int]](), dict[str, list[int]]()
     for row, u in enumerate(mapped.utterances):
-        splits.setdefault(u.split, []).append(row)
+        if u.split != UNLABELLED:
+            splits.setdefault(u.split, []).append(row)
         if u.group:
             groups.setdefault(u.group, []).append(row)
     return Evaluation(

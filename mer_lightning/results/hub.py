@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, ``hf://OWNER/NAME``, in its local cache."""
+"""Where a model is: a run's directory, a folder, or ``hf://OWNER/NAME`` in the hub's local cache."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,23 @@ from mer_lightning.errors import UserError
 
 SCHEME = "hf://"
 FILES = ["*.json", "*.safetensors", "SHA256SUMS"]  # nothing else of a repository is fetched
+
+
+def model_folder(path: str | Path, revision: str | None = None) -> Path:
+    """The folder with a model's files.
+
+    Args:
+        path: a finished run's directory, its ``model`` folder, or ``hf://OWNER/NAME``.
+        revision: of a model on the hub: a commit, tag or branch.
+
+    Raises UserError for a model of the hub that cannot be had, and a revision of any other.
+    """
+    if str(path).startswith(SCHEME):
+        return local_folder(str(path), revision)
+    if revision is not None:
+        raise UserError(f"{path}: revision={revision} is for models of the hub, {SCHEME}OWNER/NAME")
+    folder = Path(path).expanduser()
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def local_folder(address: str, revision: str | None) -> Path:

@@ -1,7 +1,7 @@
 """A trained model at work: ``load`` a run or its ``model`` folder, ``predict`` from features."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_lightning.data.corpus import count_missing
+from mer_lightning.data.standardise import by_speaker
 from mer_lightning.errors import UserError
 from mer_lightning.model.base import Decision
 from mer_lightning.model.checkpoint import Trained, read_network
 from mer_lightning.model.decisions import EnsembleWeights, ensemble_decision, union
+from mer_lightning.model.priors import with_priors
 from mer_lightning.results.description import FILE, REMEDY, Extractors, needed_features, read_description
-from mer_lightning.results.hub import SCHEME, local_folder
+from mer_lightning.results.hub import model_folder
 from mer_lightning.results.prediction import Prediction
 
 
@@ -29,6 +31,9 @@ class Predictor:
     extractors: feature set -> how the features it was trained on were made; {} where that is not known.
     has_valence: whether its training data had any valence; if not, those it predicts mean nothing.
     without: feature sets that it does without, as if every utterance lacked them.
+    standardise: ``speaker``: it was trained on features that each speaker's own clips standardised.
+    trained_priors: of the emotions in training; empty: not known.
+    priors: of the emotions in what it decides on; empty: as in training.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +43,9 @@ class Predictor:
     extractors: Extractors = field(default_factory=dict)
     has_valence: bool = True
     without: tuple[str, ...] = ()
+    standardise: str = "train"
+    trained_priors: tuple[float, ...] = ()
+    priors: tuple[float, ...] = ()
 
     @property
     def features(self) -> dict[str, int]:
@@ -66,27 +74,56 @@ class Predictor:
         """Of the branches that a prediction's weights are for."""
         return union([m.network.branch_names for m in self.members])
 
-    def predict(self, features: Mapping[str, NDArray[Any]]) -> Prediction:
+    def with_priors(self, priors: Callable[[Tensor], Tensor]) -> "Predictor":
+        """The same model where the emotions have the (C,) priors that a function makes of training's."""
+        if not self.trained_priors:
+            raise UserError("priors: the model does not say those of its training; train it again")
+        return replace(self, priors=tuple(priors(torch.tensor(self.trained_priors)).tolist()))
+
+    def prepared(
+        self, features: Mapping[str, NDArray[Any]], speakers: Sequence[str] = ()
+    ) -> Mapping[str, NDArray[Any]]:
+        """Raw features (B, D) as ``decide`` takes them: standardised by speaker, if the model was trained so.
+
+        Raises UserError where that needs speakers, and there are none.
+        """
+        if self.standardise != "speaker":
+            return features
+        if not any(speakers):
+            raise UserError(
+                "the model was trained on features standardised by speaker, and no speaker is known here: "
+                "give a feature folder or store whose labels.csv says the speakers, or a model trained with "
+                "data.standardise=train"
+            )
+        known = {name: features[name] for name in self.features if name in features}
+        return by_speaker(known, speakers, "give several clips of every speaker, with its name")
+
+    def predict(self, features: Mapping[str, NDArray[Any]], speakers: Sequence[str] = ()) -> Prediction:
         """Emotion and valence of B utterances.
 
         Args:
             features: feature set -> (B, D), raw: the model standardises them itself. A row that is wholly
                 NaN is missing: the utterance has no such features. More sets than the model needs do no
                 harm. A set that no utterance has must be said: see ``doing_without``.
+            speakers: of each of the B utterances, for a model whose ``standardise`` is ``speaker``: a
+                speaker's utterances are standardised together.
 
         Raises:
             UserError: a set is not given, its shape or values are wrong, or so extreme that no decision
                 comes of them.
         """
-        return Prediction.of(self.decide(features), self.classes)
+        return Prediction.of(self.decide(self.prepared(features, speakers)), self.classes)
 
     @torch.no_grad()
     def decide(self, features: Mapping[str, NDArray[Any]]) -> Decision:
-        """As ``predict``, with what each branch says."""
+        """As ``predict``, with what each branch says, of features that are ``prepared``."""
         tensors = self._checked(features)
         decisions = [m.network(m.standardisation(tensors)) for m in self.members]
         names = [m.network.branch_names for m in self.members]
         decision = ensemble_decision(decisions, self.weights, self.ensemble, names)
+        if self.priors:
+            trained, priors = torch.tensor(self.trained_priors), torch.tensor(self.priors)
+            decision = decision._replace(log_posterior=with_priors(decision.log_posterior, trained, priors))
         refuse_no_numbers(decision.posterior, decision.valence)
         return decision
 
@@ -128,11 +165,7 @@ def load(path: str | Path, fold: int | None = None, revision: str | None = None)
     Raises:
         UserError: no model there, a damaged one, or no such fold.
     """
-    if str(path).startswith(SCHEME):
-        path = local_folder(str(path), revision)
-    elif revision is not None:
-        raise UserError(f"{path}: revision={revision} is for models of the hub, {SCHEME}OWNER/NAME")
-    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+    folder = model_folder(path, revision)
     d = read_description(folder)
     chosen = [m for m in d.networks if fold in (None, m.fold)]
     if not chosen:
@@ -150,4 +183,9 @@ def load(path: str | Path, fold: int | None = None, revision: str | None = None)
     if any(m.network.architecture.classes != len(d.classes) for m in members):
         raise UserError(f"{folder / FILE}: its emotions are not those of the networks beside it; {REMEDY}")
     extractors = {name: d.extractors.get(name, {}) for name in features}
-    return Predictor(d.classes, members, weights, d.ensemble, extractors, d.valence)
+    if len(d.priors) not in (0, len(d.classes)):
+        raise UserError(f"{folder / FILE}: {len(d.priors)} priors for {len(d.classes)} emotions; {REMEDY}")
+    return Predictor(
+        d.classes, members, weights, d.ensemble, extractors, d.valence,
+        standardise=d.standardise, trained_priors=d.priors,
+    )  # fmt: skip

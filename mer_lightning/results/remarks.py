@@ -5,6 +5,7 @@ from statistics import pstdev
 
 from mer_lightning.files.recorded import AllScores, Results
 from mer_lightning.model.metrics import DIM_WEIGHT
+from mer_lightning.results.priors import of_test_sets
 
 
 def score_remarks(results: Results, validation: str) -> list[str]:
@@ -14,7 +15,7 @@ def score_remarks(results: Results, validation: str) -> list[str]:
     """
     parts = {validation: results.validation} | results.test
     said = [*map(unrecognised, parts, parts.values()), *map(unskilled, parts, parts.values())]
-    return [sentence for sentence in said if sentence] + units_of_com(results, validation)
+    return [*filter(None, said), *of_test_sets(results), *units_of_com(results, validation)]
 
 
 def unrecognised(part: str, scores: AllScores) -> str:

@@ -2,8 +2,10 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ import torch
 from mer_lightning import __version__
 from mer_lightning.config.plugins import describe as plugin_version
 from mer_lightning.config.schema import Config
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import TRAIN_SPLITS, UNLABELLED, Corpus
 from mer_lightning.files.atomic import new_folder, write_text
 from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.recorded import Data, Results
@@ -22,6 +24,7 @@ from mer_lightning.model.decisions import RowDecisions, in_order, union, write_d
 from mer_lightning.results.choice import smallest_within_error
 from mer_lightning.results.description import FILE, Description, Member, needed_features
 from mer_lightning.results.prediction import csv_text, predictions_csv
+from mer_lightning.results.priors import training_priors, under_priors
 from mer_lightning.results.summary import RoundSummary, summarise_round
 from mer_lightning.training.outcome import round_decisions
 
@@ -51,10 +54,11 @@ def write_results(
         best = summarise_round(config, run, corpus, folds, best.number, chosen=True)
         summaries = [best if s.number == best.number else s for s in summaries]
     parts = round_decisions(run, best.number, folds, config.ensemble, len(corpus.utterances))
+    parts[-1], priors = under_priors(config, corpus, parts[-1])
     networks = {
         Member(f"fold_{f}", f, 1 / folds, 1 / folds): run.round(f, best.number).network for f in range(folds)
     }
-    write_files(config, run, corpus, summaries, parts, networks)
+    write_files(config, run, corpus, summaries, parts, networks, priors=priors)
 
 
 def write_files(
@@ -65,6 +69,7 @@ def write_files(
     parts: Sequence[RowDecisions],
     networks: Mapping[Member, Path],
     before: float | None = None,
+    priors: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> None:
     """All files of a finished run; ``results.json`` last, because it says that the run is finished.
 
@@ -72,6 +77,7 @@ def write_files(
         parts: the chosen round's decisions, as ``round_decisions``.
         networks: the ensemble's members, and the stem of each one's files.
         before: the parameters that sizes are a share of; None: those of round 0.
+        priors: test set -> emotion -> prior, where ``config.priors`` changed the decisions on it.
     """
     best = chosen_round(config, summaries)
     full = summaries[0].parameters if before is None else before
@@ -85,7 +91,8 @@ def write_files(
             write_network(folder / member.file, network)
         write_text(folder / FILE, as_json(describe(config, corpus, trained, best.number)))
         write_checksums(folder)
-    write_text(run.results, as_json(results_of(config, corpus, summaries, best, full)))
+    results = results_of(config, corpus, summaries, best, full)
+    write_text(run.results, as_json(replace(results, priors={k: dict(p) for k, p in priors.items()})))
 
 
 def describe(config: Config, corpus: Corpus, trained: Mapping[Member, Trained], number: int) -> Description:
@@ -97,6 +104,8 @@ def describe(config: Config, corpus: Corpus, trained: Mapping[Member, Trained], 
         features=needed_features(t.network.architecture for t in trained.values()),
         extractors=corpus.extractors,
         valence=bool(np.isfinite(corpus.valences[corpus.rows(TRAIN_SPLITS)]).any()),
+        standardise=config.data.standardise,
+        priors=tuple(training_priors(config, corpus).tolist()),
         origin={"experiment": config.experiment_name, "data": corpus.name, "round": number},
     )
 
@@ -112,7 +121,7 @@ def results_of(
         seed=config.seed,
         folds=len(best.records),
         protocol=config.protocol,
-        transductive=config.revision.rounds > 0,
+        transductive=config.revision.rounds > 0 and not len(corpus.rows([UNLABELLED])),
         data=Data(
             name=corpus.name,
             synthetic=corpus.synthetic,

@@ -7,12 +7,13 @@ from statistics import mean
 import numpy as np
 
 from mer_lightning.config.schema import Config
-from mer_lightning.data.corpus import TRAIN_SPLITS, Corpus
+from mer_lightning.data.corpus import TRAIN_SPLITS, UNLABELLED, Corpus
 from mer_lightning.files.recorded import AllScores, Round, Scores, Spread
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.decisions import RowDecisions, concatenated
 from mer_lightning.model.metrics import selection
 from mer_lightning.results.choice import selection_error
+from mer_lightning.results.priors import under_priors
 from mer_lightning.results.scoring import all_scores, spreads, training_means
 from mer_lightning.training.outcome import RoundRecord, read_part, read_record, round_decisions
 
@@ -67,6 +68,8 @@ def summarise_round(
     parts = round_decisions(run, number, folds, config.ensemble, n)
     records = [read_record(r) for r in rounds]
     tested = chosen or config.protocol != "fixed"
+    parts[-1], _ = under_priors(config, corpus, parts[-1])
+    tests = [under_priors(config, corpus, test)[0] for test in tests]
     return summarise(config.trainer.monitor, number, records, parts, corpus, stopping, tests, tested)
 
 
@@ -105,7 +108,7 @@ def summarise(
     selecting = [part.scores(corpus) for part in stopping]
     constants = training_means(held_out, stopping, corpus)
     own = np.concatenate([np.full(len(p.rows), x) for p, x in zip(held_out, constants, strict=True)])
-    sets = {split: corpus.rows([split]) for split in test_sets(corpus) if tested}
+    sets = {split: corpus.rows([split]) for split in corpus.tests if tested}
     return RoundSummary(
         number=number,
         records=records,
@@ -124,12 +127,8 @@ def summarise(
     )
 
 
-def test_sets(corpus: Corpus) -> list[str]:
-    """The splits that are no part of Train&Val."""
-    return sorted({u.split for u in corpus.utterances} - set(TRAIN_SPLITS))
-
-
 def splits_line(corpus: Corpus) -> str:
     """How many utterances there are to train on and to test on, in words."""
-    counts = [f"{len(corpus.rows([t]))} {t}" for t in test_sets(corpus)]
+    others = [*corpus.tests, UNLABELLED]
+    counts = [f"{len(rows)} {split}" for split in others if len(rows := corpus.rows([split]))]
     return ", ".join([f"{len(corpus.rows(TRAIN_SPLITS))} Train&Val", *counts])

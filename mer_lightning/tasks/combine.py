@@ -164,5 +164,6 @@ def given_runs(config: Config) -> list[RunDirectory]:
     if len(runs) == 1:
         raise UserError(f"combine.runs={config.combine.runs}: name at least two finished runs")
     for run in runs:
-        run.read_results()
+        if run.read_results().priors:
+            raise UserError(f"combine.runs: {run.path} has posteriors under priors=; combine runs without")
     return runs

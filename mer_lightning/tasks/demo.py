@@ -10,6 +10,7 @@ from mer_lightning.extract.pipeline import pipeline_for
 from mer_lightning.files.checksums import CHECKSUMS, sha256
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.description import read_description
+from mer_lightning.results.hub import model_folder
 from mer_lightning.results.predictor import load
 from mer_lightning.tasks.demo_page import Explainer, page
 
@@ -17,12 +18,13 @@ from mer_lightning.tasks.demo_page import Explainer, page
 def run(config: Config, directory: RunDirectory) -> None:
     """Load the model and its encoders, then serve the page until Ctrl-C."""
     gr = optional("gradio", "mer-lightning[demo]")
-    model = Path(str(config.model.path)).expanduser()
-    predictor = load(model, config.model.fold)
+    folder = model_folder(str(config.model.path), config.model.revision)
+    predictor = load(folder, config.model.fold)
+    predictor.prepared({})  # refuses a model that needs speakers
     needed = {name: predictor.extractors.get(name, {}) for name in predictor.features}
     demo = config.demo
     explain = Explainer(predictor, pipeline_for(needed, config.extract), demo)
-    blocks = page(explain, described(model, config.model.fold))
+    blocks = page(explain, described(folder, config.model.fold))
     fonts = ["system-ui", "sans-serif"]  # none from elsewhere: the page works without a network
     try:
         blocks.launch(
@@ -46,9 +48,8 @@ def run(config: Config, directory: RunDirectory) -> None:
     blocks.block_thread()
 
 
-def described(model: Path, fold: int | None) -> str:
+def described(folder: Path, fold: int | None) -> str:
     """A trained model's name and version: the run it is of, and the first digits of its files' hash."""
-    folder = model / "model" if (model / "model").is_dir() else model
     origin = {**read_description(folder).origin, "fold": "all" if fold is None else fold}
     what = ", ".join(f"{key} {value}" for key, value in origin.items())
     return f"{what}, version {sha256(folder / CHECKSUMS)[:8]}"

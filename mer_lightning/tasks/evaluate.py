@@ -22,9 +22,10 @@ from mer_lightning.report.conditions import Study, ablation, noise
 from mer_lightning.report.evaluation import evaluation_page, evaluation_pictures
 from mer_lightning.report.report import INDEX, ours, write_pictures
 from mer_lightning.results.description import check_extractors
-from mer_lightning.results.evaluation import Evaluation, evaluate
+from mer_lightning.results.evaluation import Evaluation, decide, evaluate
 from mer_lightning.results.prediction import csv_text, predictions_csv
 from mer_lightning.results.predictor import Predictor, load
+from mer_lightning.results.priors import resolved, said
 from mer_lightning.views.terminal import number, print_whole
 
 FILE = "evaluation.json"
@@ -37,9 +38,16 @@ def run(config: Config, directory: RunDirectory) -> None:
     output = Path(str(config.output)).expanduser()
     if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
         raise UserError(f"output={output}: exists, and is not an evaluation to replace; give another name")
-    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    predictor = load(str(config.model.path), config.model.fold, config.model.revision)
     predictor = predictor.doing_without(config.model.without)
-    found = evaluate(predictor, read(config.data, predictor), config.evaluate.map)
+    corpus = read(config.data, predictor)
+    if config.priors:
+        predictor = predictor.with_priors(
+            lambda trained: resolved(
+                config.priors, predictor.classes, decide(predictor, corpus).decision.log_posterior, trained
+            )
+        )
+    found = evaluate(predictor, corpus, config.evaluate.map)
     studies = []
     if config.evaluate.ablation:
         studies.append(ablation(predictor, found))
@@ -48,7 +56,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         studies.append(noise(predictor, found, corrupted, config.evaluate.axis))
     with new_folder(output) as folder:
         write(folder, found, predictor, studies)
-    show(found, studies, output)
+    show(found, predictor, studies, output)
 
 
 def read(data: DataConfig, predictor: Predictor) -> Corpus:
@@ -56,7 +64,8 @@ def read(data: DataConfig, predictor: Predictor) -> Corpus:
     corpus: Corpus = READERS.make(data.reader, data, **vars(data))
     require_sets(predictor.features, corpus.features, data.root or corpus.name, ADVICE)
     check_extractors(predictor.extractors, corpus.extractors, corpus.name)
-    return corpus
+    features = predictor.prepared(corpus.features, [u.group for u in corpus.utterances])
+    return replace(corpus, features=dict(features))
 
 
 def write(folder: Path, found: Evaluation, predictor: Predictor, studies: Sequence[Study]) -> None:
@@ -69,6 +78,7 @@ def write(folder: Path, found: Evaluation, predictor: Predictor, studies: Sequen
         "splits": {name: asdict(s) for name, s in found.by_split.items()},
         "unmapped": found.unmapped,
         "without": list(predictor.without),
+        "priors": dict(zip(predictor.classes, predictor.priors, strict=False)),
     }
     (folder / FILE).write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     table = predictions_csv(found.corpus, [found.decisions], predictor.branch_names)
@@ -82,11 +92,12 @@ def write(folder: Path, found: Evaluation, predictor: Predictor, studies: Sequen
     pictures = evaluation_pictures(found, predictor.branch_names)
     pictures += [picture for study in studies if (picture := study.picture)]
     write_pictures(folder / "figures", pictures)
-    page = evaluation_page(found, pictures, studies, predictor.without)
+    remarks = [said(predictor)] if predictor.priors else []
+    page = evaluation_page(found, pictures, studies, predictor.without, remarks)
     (folder / INDEX).write_text(page, encoding="utf-8")
 
 
-def show(found: Evaluation, studies: Sequence[Study], output: Path) -> None:
+def show(found: Evaluation, predictor: Predictor, studies: Sequence[Study], output: Path) -> None:
     """Scores of the whole, of each split and under each condition on the terminal."""
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
@@ -107,4 +118,6 @@ def show(found: Evaluation, studies: Sequence[Study], output: Path) -> None:
             f"evaluate.map={{{emotion}: EMOTION}} maps it",
             markup=False,
         )
+    if predictor.priors:
+        console.print(f"note: {said(predictor)}", markup=False)
     console.print(f"evaluation  {(output / INDEX).absolute()}", markup=False)

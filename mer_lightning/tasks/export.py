@@ -9,15 +9,15 @@ from mer_lightning.export.formats import FORMATS
 from mer_lightning.export.module import Written, export
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.description import read_description
+from mer_lightning.results.hub import model_folder
 from mer_lightning.results.predictor import Predictor, load
 
 
 def run(config: Config, directory: RunDirectory) -> None:
     """Write the model at ``model`` to ``output``, and show what is in the file and how to use it."""
-    model = Path(str(config.model.path)).expanduser()
     path = Path(str(config.output)).expanduser().absolute()
-    predictor = load(model, config.model.fold)
-    folder = model / "model" if (model / "model").is_dir() else model
+    folder = model_folder(str(config.model.path), config.model.revision)
+    predictor = load(folder, config.model.fold)
     origin = {**read_description(folder).origin, "fold": config.model.fold}
     console = Console(soft_wrap=True, highlight=False)
     with console.status(f"writing and checking {path.name}"):

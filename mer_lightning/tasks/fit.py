@@ -27,6 +27,7 @@ from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
+from mer_lightning.training.revision import flattered
 from mer_lightning.training.shared import take_round_0
 from mer_lightning.training.signals import interruptible
 from mer_lightning.views.rounds import Rounds
@@ -71,6 +72,7 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     warnings = [*corpus.notes, *check_folds(corpus, folds, config.protocol, config.trainer.monitor)]
     warnings += check_groups(corpus, config.data, config.protocol)
     warnings += clipped(config, corpus)
+    warnings += flattered(vars(config.revision), config.protocol)
     make_callbacks(config.callbacks)  # one that cannot be made is known before anything is trained
     begin(config, directory, corpus)
     warnings += directory.unmark_damage()

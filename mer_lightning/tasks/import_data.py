@@ -1,6 +1,7 @@
 """``task=import``: a reader's data into a feature store, or the labels of published clips into a CSV file."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,7 @@ def run(config: Config, directory: RunDirectory) -> None:
 
 def store(data: DataConfig, output: Path) -> list[str]:
     """Write the store; what is in it, a line each."""
-    corpus = read_corpus(data)
+    corpus = read_corpus(replace(data, standardise="train"))  # a store holds features as they are
     written = write_store(corpus, output)
     sets = ", ".join(f"{name} ({d})" for name, d in corpus.dimensions.items())
     return [

@@ -3,17 +3,19 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from mer_lightning.config.schema import Config
 from mer_lightning.data.arrays import brief
@@ -23,9 +25,11 @@ from mer_lightning.errors import UserError
 from mer_lightning.extract.parts import failures_csv
 from mer_lightning.files.atomic import new_file, write_text
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.model.base import Decision
 from mer_lightning.results.description import check_extractors
 from mer_lightning.results.prediction import Prediction, header
 from mer_lightning.results.predictor import Predictor, load
+from mer_lightning.results.priors import resolved, said
 from mer_lightning.views.terminal import print_whole
 
 BLOCK = 4096  # utterances decided on at a time, so that what is memory-mapped never has to fit in memory
@@ -58,15 +62,23 @@ def run(config: Config, directory: RunDirectory) -> None:
     """Decide on every utterance of ``input``, write the table, and show its beginning."""
     output = Path(str(config.output)).expanduser()
     check_output(output)
-    predictor = load(Path(str(config.model.path)).expanduser(), config.model.fold)
+    predictor = load(str(config.model.path), config.model.fold, config.model.revision)
     predictor = predictor.doing_without(config.model.without)
     console = Console(soft_wrap=True, highlight=False)
     inputs = read(config, predictor, console)
+    if config.priors:
+        predictor = predictor.with_priors(
+            lambda trained: resolved(
+                config.priors, predictor.classes, log_posteriors(predictor, inputs), trained
+            )
+        )
     try:
         summary = write_table(output, predictor, inputs)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({brief(error)}); give another output=FILE") from error
     show(console, summary)
+    if predictor.priors:
+        console.print(f"note: {said(predictor)}", markup=False)
     console.print(f"predictions {output.absolute()}", markup=False)
 
 
@@ -97,8 +109,9 @@ def read(config: Config, predictor: Predictor, console: Console) -> Inputs:
     if is_store(path):
         inputs = inputs_of_store(path, predictor.features, config.data.resident_gb)
     elif is_folder(path):
-        inputs = inputs_of_folder(path, predictor.features)
+        inputs = inputs_of_folder(path, predictor.features, config.data.group)
     else:
+        predictor.prepared({})  # refuses a model that needs speakers, before clips are looked at
         inputs = inputs_of_clips(path, predictor, config, console)
     if not inputs.ids:
         raise UserError(f"input={path}: no utterances")
@@ -106,7 +119,7 @@ def read(config: Config, predictor: Predictor, console: Console) -> Inputs:
     dimensions = {name: {"dimension": int(array.shape[1])} for name, array in inputs.features.items()}
     needed = {name: {"dimension": dimension} for name, dimension in predictor.features.items()}
     check_extractors(needed, dimensions, str(path))
-    return inputs
+    return inputs._replace(features=predictor.prepared(inputs.features, inputs.speakers))
 
 
 def inputs_of_clips(path: Path, predictor: Predictor, config: Config, console: Console) -> Inputs:
@@ -147,22 +160,35 @@ def write_table(output: Path, predictor: Predictor, inputs: Inputs) -> Summary:
     with new_file(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["utterance_id", *header(predictor.classes, predictor.branch_names), "missing"])
-        for start in range(0, len(inputs.ids), BLOCK):
-            rows = slice(start, start + BLOCK)
-            features: dict[str, NDArray[Any]] = {n: inputs.features[n][rows] for n in predictor.features}
-            prediction = predictor.predict(features)
+        for rows, features, decision in decisions(predictor, inputs):
+            prediction = Prediction.of(decision, predictor.classes)
             absent = zip(*(np.isnan(array[:, 0]) for array in features.values()), strict=True)
             missing = [
                 " ".join((*(n for n, no in zip(features, row, strict=True) if no), *predictor.without))
                 for row in absent
             ]
-            for array in features.values():
-                release(array)
             cells = prediction.rows(predictor.has_valence)
             for name, own, lacks in zip(inputs.ids[rows], cells, missing, strict=True):
                 writer.writerow([name, *own, lacks])
             summary.add(inputs.ids[rows], prediction, missing, predictor)
     return summary
+
+
+def log_posteriors(predictor: Predictor, inputs: Inputs) -> Tensor:
+    """(N, C), a block of utterances at a time."""
+    return torch.cat([d.log_posterior for _, _, d in decisions(predictor, inputs)])
+
+
+def decisions(
+    predictor: Predictor, inputs: Inputs
+) -> Iterator[tuple[slice, dict[str, NDArray[Any]], Decision]]:
+    """Rows, their features, and the decision on them, block by block."""
+    for start in range(0, len(inputs.ids), BLOCK):
+        rows = slice(start, start + BLOCK)
+        features = {n: inputs.features[n][rows] for n in predictor.features}
+        yield rows, features, predictor.decide(features)
+        for array in features.values():
+            release(array)
 
 
 def show(console: Console, summary: Summary) -> None:

@@ -37,6 +37,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         license=config.publish.license,
         language=config.publish.language,
         address=f"hf://{config.publish.name}" if config.publish.name else "FOLDER",
+        by_speaker=predictor.standardise == "speaker",
     )
     with new_folder(target) as folder:
         for name in (FILE, *names):

@@ -1,6 +1,7 @@
 """Cross-validation as a schedule of rounds: which fold trains which round, in which process.
 
-A round on a fold needs nothing but the round before it in the run directory. So a finished round is
+A round on a fold needs nothing but the round before it in the run directory; of label revision, that
+of all the folds. So a finished round is
 never done again, a killed run continues where it stopped, and the folds go side by side. Where a fit has
 several devices, they go one after another instead.
 """
@@ -100,28 +101,30 @@ def _worker_of(config: Config, run: RunDirectory, tell: Listener) -> FoldWorker:
 def _train_in_workers(
     config: Config, run: RunDirectory, first: dict[int, int], workers: int, tell: Listener
 ) -> None:
-    """The same, several rounds at a time: a fold's next round is queued when its last one is done."""
+    """The same, several rounds at a time: a fold's next round is queued when it may begin."""
     context = processes.context()
     queue: SimpleQueue[News] = context.SimpleQueue()
-    last = config.last_round
+    following, last = dict(first), config.last_round
     with processes.pool(workers, context, _start_worker, config, run, queue) as pool:
-        running: dict[Future[None], tuple[int, int]] = {
-            pool.submit(_train, fold, number): (fold, number)
-            for fold, number in first.items()
-            if number <= last
-        }
-        while running:
+        running: dict[Future[None], int] = {}
+        while min(following.values()) <= last:
+            for fold in ready(following, last, config.revision.rounds) - {*running.values()}:
+                running[pool.submit(_train, fold, following[fold])] = fold
             stop_if_asked()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             while not queue.empty():
                 tell(queue.get())
             for future in done:
-                fold, number = running.pop(future)
                 future.result()
-                if number < last:
-                    running[pool.submit(_train, fold, number + 1)] = (fold, number + 1)
+                following[running.pop(future)] += 1
         while not queue.empty():
             tell(queue.get())
+
+
+def ready(following: dict[int, int], last: int, revised: int) -> set[int]:
+    """The folds whose ``following`` round may begin; one of label revision waits for the others' last one."""
+    least = min(following.values())
+    return {f for f, number in following.items() if number <= last and not least < number <= revised}
 
 
 _worker: Callable[[], FoldWorker]  # of this worker process

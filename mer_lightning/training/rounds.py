@@ -24,6 +24,7 @@ from mer_lightning.model.decisions import write_decisions
 from mer_lightning.model.module import SCORE, EmotionModule
 from mer_lightning.pnao.callback import PNAO
 from mer_lightning.pnao.probe import Probe
+from mer_lightning.pnao.rule import Rule
 from mer_lightning.pnao.store import RoundStore
 from mer_lightning.training.calibrate import fit_fusion
 from mer_lightning.training.callbacks import make_callbacks
@@ -32,7 +33,7 @@ from mer_lightning.training.fit import Progress, fit
 from mer_lightning.training.news import Listener
 from mer_lightning.training.outcome import predict_part, read_part
 from mer_lightning.training.ranks import rank
-from mer_lightning.training.revision import revise_labels
+from mer_lightning.training.revision import after_revision, revise_labels
 
 
 def train_round(
@@ -59,9 +60,13 @@ def train_round(
     data.seed = round_seed(config.seed, fold, number)
     if number:
         L.seed_everything(data.seed, verbose=False)
-    if number and config.revision.rounds:
-        before = read_part(run.round(fold, number - 1), "test", len(corpus.utterances))
-        revise_labels(data, before.among(data.test_rows), number, config.revision)
+    revised = min(number, config.revision.rounds)
+    if revised:
+        everyone = range(int(folds.max()) + 1) if config.revision.choose == "agreed" else [fold]
+        before = [read_part(run.round(f, revised - 1), "test", len(corpus.utterances)) for f in everyone]
+        revise_labels(data, before, revised, config.revision)
+    if number and number == revised:
+        pnao.carried = {}
         module = new_module(config, data, widths)
     theirs, folder = make_callbacks(config.callbacks), run.callbacks / f"fold_{fold}_round_{number}"
     if rank():
@@ -75,7 +80,7 @@ class FoldRounds(PNAO):
 
     def __init__(self, config: Config, run: RunDirectory, fold: int) -> None:
         pnao, guarded = config.pnao, config.pnao.guard == "on"
-        still = config.revision.rounds > 0 or pnao.control == "scratch"  # nothing is pruned
+        still = pnao.control == "scratch"  # nothing is pruned
         super().__init__(
             rate=0.0 if still else pnao.rate,
             rounds=config.last_round,
@@ -91,6 +96,8 @@ class FoldRounds(PNAO):
             optimizer=pnao.optimiser,
             sparse=config.loss.sparse,
         )
+        if config.revision.rounds:
+            self.rule = after_revision(config, cast(Rule, self.rule))
         if pnao.control in ("random", "shuffled", "one_shot"):
             self.rule = control_rule(config, fold)
         self.store = RoundStore(run.fold(fold), new_folder, verify=False)  # the run looks for damage once

@@ -69,12 +69,12 @@ def test_a_model_is_called_by_its_run_and_its_files(tmp_path: Path) -> None:
     text = json.dumps(said | {"networks": [], "origin": {"experiment": "pnao", "round": 3}})
     (tmp_path / "model" / "model.json").write_text(text)
     write_checksums(tmp_path / "model")
-    name = described(tmp_path, None)
+    name = described(tmp_path / "model", None)
     assert name.startswith("experiment pnao, round 3, fold all, version ")
     assert described(tmp_path / "model", 2) == name.replace("all", "2")
     (tmp_path / "model" / "model.json").write_text(text.replace("3", "4"))
     write_checksums(tmp_path / "model")
-    assert described(tmp_path, None).rpartition(" ")[2] != name.rpartition(" ")[2]
+    assert described(tmp_path / "model", None).rpartition(" ")[2] != name.rpartition(" ")[2]
 
 
 @pytest.mark.parametrize(("file", "shown"), [("a.mp4", "video"), ("a.wav", "audio"), (None, None)])

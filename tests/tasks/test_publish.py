@@ -11,7 +11,7 @@ from mer_lightning import load
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.card import plain
-from mer_lightning.tasks import fit, publish
+from mer_lightning.tasks import fit, predict, publish
 from tests.conftest import SMALL, composed, folder_overrides, write_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -101,6 +101,20 @@ def test_load_from_the_hubs_cache(finished: RunDirectory) -> None:
         load("hf://../x/y")
     with pytest.raises(UserError, match="is for models of the hub"):
         load(finished.path, revision=COMMIT)
+
+
+@pytest.mark.usefixtures("cache")
+def test_tasks_take_a_model_of_the_hub(finished: RunDirectory, tmp_path: Path) -> None:
+    own = load(finished.path)
+    for name, width in own.features.items():
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(3, width)))
+    written = []
+    for model in (str(finished.path), "hf://org/name", "hf://org/name model.revision=" + COMMIT):
+        output = tmp_path / f"{len(written)}.csv"
+        given = ("task=predict", *f"model={model}".split(), f"input={tmp_path}", f"output={output}")
+        predict.run(composed(*given), RunDirectory(Path("nowhere")))
+        written.append(output.read_bytes())
+    assert written[0] == written[1] == written[2]
 
 
 def test_a_damaged_file_in_the_cache_is_refused(cache: Path) -> None:

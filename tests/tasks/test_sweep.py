@@ -190,7 +190,7 @@ def test_a_key_that_a_system_does_not_use_is_a_note(place: Path, tmp_path: Path)
         (["+experiment=transformer", "pnao.rounds=2", "pnao.scale=none", "network.attention=8"],
          ["transformer never prunes: pnao.rounds, pnao.scale",
           "transformer is a transformer: network.attention"]),
-        (["+experiment=label_revision", "pnao.rounds=2"], ["label_revision never prunes: pnao.rounds"]),
+        (["+experiment=enf", "revision.choose=agreed"], ["enf revises no labels: revision.choose"]),
         (["+experiment=enf", "pnao.rate=0.1"], ["enf does not prune, by pnao.rounds=0: pnao.rate"]),
         (["+experiment=pnao", "pnao.like=x", "combine.runs=[x]", "fusion.weights=[1,1]"],
          ["pnao is no control: pnao.like", "pnao has another fusion: fusion.weights",

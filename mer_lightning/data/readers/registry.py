@@ -5,11 +5,15 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
+
 from mer_lightning.config.groups import DataConfig
 from mer_lightning.config.registry import READERS
-from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, Corpus, Utterance, names_validation
+from mer_lightning.data.corpus import NO_FOLD, TRAIN_SPLITS, UNLABELLED, Corpus, Utterance, names_validation
 from mer_lightning.data.labels import USUAL_GROUP
 from mer_lightning.errors import UserError
+
+BY_SPEAKER = "features are standardised by each speaker's own clips, unlabelled, those of test sets included"
 
 
 def read_corpus(config: DataConfig) -> Corpus:
@@ -24,7 +28,19 @@ def read_corpus(config: DataConfig) -> Corpus:
     else:
         corpus = replace(corpus, utterances=with_test_fold(corpus.utterances, config.test_fold))
     check_trainable(corpus)
-    return replace(corpus, notes=(*corpus.notes, *odd_tests(corpus)))
+    corpus = replace(corpus, notes=(*corpus.notes, *odd_tests(corpus)))
+    return standardised_by_speaker(corpus) if config.standardise == "speaker" else corpus
+
+
+def standardised_by_speaker(corpus: Corpus) -> Corpus:
+    """The corpus with the features that ``by_speaker`` makes. UserError where not all speakers are known."""
+    from mer_lightning.data.standardise import by_speaker  # late: it imports torch, which readers do without
+
+    if any(isinstance(x, np.memmap) for x in corpus.features.values()):
+        raise UserError("data.standardise=speaker takes features in memory; raise data.resident_gb")
+    remedy = f"fill the speakers of {corpus.name} (data.group), or take data.standardise=train"
+    features = by_speaker(corpus.features, [u.group for u in corpus.utterances], remedy)
+    return replace(corpus, features=features, notes=(*corpus.notes, BY_SPEAKER))
 
 
 def with_validation(corpus: Corpus, tests: Collection[str]) -> Corpus:
@@ -41,7 +57,7 @@ def odd_tests(corpus: Corpus) -> list[str]:
     """A sentence on each test set that looks like none: by its name, or by its labels."""
     said, labels = [], defaultdict[str, list[str]](list)
     for u in corpus.utterances:
-        if u.split not in TRAIN_SPLITS:
+        if u.split not in (*TRAIN_SPLITS, UNLABELLED):
             labels[u.split].append(u.emotion)
     for split, emotions in sorted(labels.items()):
         if names_validation(split):
@@ -56,14 +72,17 @@ def odd_tests(corpus: Corpus) -> list[str]:
 
 
 def with_test_fold(utterances: tuple[Utterance, ...], fold: int) -> tuple[Utterance, ...]:
-    """All utterances in Train&Val but those of the labels' ``fold``, which are the test set ``fold_F``.
+    """All labelled utterances in Train&Val but those of the labels' ``fold``, the test set ``fold_F``.
 
     Each fold in turn as the test set is what a data set without one can offer: see experiments/outer_folds.
     """
     there = sorted({u.fold for u in utterances} - {NO_FOLD})
     if fold not in there:
         raise UserError(f"data.test_fold={fold}: the labels' fold column has no such fold, but {there}")
-    return tuple(u._replace(split=f"fold_{fold}" if u.fold == fold else "train") for u in utterances)
+    return tuple(
+        u if u.split == UNLABELLED else u._replace(split=f"fold_{fold}" if u.fold == fold else "train")
+        for u in utterances
+    )
 
 
 def check_trainable(corpus: Corpus) -> None:
