@@ -22,6 +22,7 @@ def test_it_carries_conf_and_nothing_foreign(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     conf = {str(p.relative_to(ROOT)) for p in (ROOT / "conf").rglob("*.yaml")}
     assert conf <= {n.removeprefix("mer_lightning/") for n in names}
+    assert "hydra_plugins/mer_lightning_ray.py" in names
     assert not [n for n in names if n.startswith(("tests/", "experiments/", "conf/"))]
 
 

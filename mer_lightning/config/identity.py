@@ -9,6 +9,7 @@ from mer_lightning.config.plugins import describe
 from mer_lightning.config.schema import Config, schema
 
 TOO_LONG = ("data.levels", "data.shared", "plugins")  # for the name of a folder
+SWEPT = "extract.shard"  # all the same: the only key of a task without a run directory that divides its work
 
 
 def marks(of: str = "identity") -> dict[str, str]:
@@ -68,4 +69,4 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def unswept() -> list[str]:
     """The keys that the names of a sweep's folders leave out, and that therefore cannot be swept."""
-    return [*(key for key, mark in marks().items() if mark), *TOO_LONG]
+    return [*(key for key, mark in marks().items() if mark and key != SWEPT), *TOO_LONG]

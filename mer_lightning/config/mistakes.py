@@ -10,7 +10,7 @@ from mer_lightning.config.checks import did_you_mean
 from mer_lightning.config.identity import marks
 from mer_lightning.errors import MAKE_SPACE, UserError, disk_full, one_line
 
-NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|ray|submitit)")
+NOT_INSTALLED = re.compile(r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|optuna|submitit)")
 READING_CONFIGURATION = ("hydra", "omegaconf", "yaml", "codecs")  # raise ValueError and more
 ALIKE = 0.7  # how much, at least, a known key resembles the one that is meant
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,12 @@ class RunDirectory:
                     later.checksums.unlink(missing_ok=True)
                 break
         return notes
+
+    def wait_until_free(self, seconds: float) -> None:
+        """Wait until no process holds the directory, at most so long; a lost machine's lock outlives it."""
+        if (self.path / ".lock").exists():
+            with suppress(Timeout), FileLock(self.path / ".lock", timeout=seconds):
+                pass
 
     @contextmanager
     def locked(self) -> Iterator[None]:

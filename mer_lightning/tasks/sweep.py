@@ -81,9 +81,13 @@ def leave_out_unused(settings: DictConfig) -> None:
 
 
 def sharing(config: Config) -> Config:
-    """One process for a job that shares the machine, unless ``folds.workers`` says how many."""
+    """For a job that shares the machine as many processes as the launcher gives it cores, or one.
+
+    Unless ``folds.workers`` says how many.
+    """
     if alongside() and config.folds.workers == "auto":
-        return replace(config, folds=replace(config.folds, workers=1))
+        workers = max(1, int(HydraConfig.get().launcher.get("cpus", 1)))
+        return replace(config, folds=replace(config.folds, workers=workers))
     return config
 
 

@@ -96,9 +96,10 @@ def test_hydra_names_the_folders_of_a_sweep_without_what_cannot_be_swept() -> No
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         overrides = ["pnao.rate=0.1", "data.root=x", "trainer.devices=2", "folds.workers=1", "logger=wandb"]
-        job = compose("config", overrides, return_hydra_config=True).hydra.job
+        job = compose("config", [*overrides, "extract.shard=0/2"], return_hydra_config=True).hydra.job
     assert list(job.config.override_dirname.exclude_keys) == unswept()
-    assert job.override_dirname == "pnao.rate=0.1"
+    assert job.override_dirname == "extract.shard=0/2,pnao.rate=0.1"
+    refuse_unnamed(["extract.shard=0/2,1/2"])
 
 
 def every_key(schema: Any, prefix: str = "") -> set[str]:

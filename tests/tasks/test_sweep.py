@@ -384,7 +384,10 @@ def test_keys_that_go_with_the_experiment_say_nothing_new() -> None:
 def test_a_launcher_gives_the_same_table(
     whole: subprocess.CompletedProcess[str], place: Path, launcher: str
 ) -> None:
-    installed(f"{launcher.removesuffix('_local')}_launcher")
+    if launcher == "ray":
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    else:
+        installed(f"{launcher.removesuffix('_local')}_launcher")
     done = swept(
         place / "data", *GRID, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}", cwd=place
     )
