@@ -21,11 +21,12 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def write(tables: Tables, folder: Path) -> None:
-    """``NAME.csv`` and ``NAME.md`` each."""
+    """``NAME.csv`` each, and all blocks of the documents in ``blocks.txt``."""
     for name, rows in tables.items():
         write_text(folder / f"{name}.csv", csv_text(rows))
-    for name, rendered in blocks(tables).items():
-        write_text(folder / f"{name.replace(' ', '_')}.md", rendered + "\n")
+    write_text(
+        folder / "blocks.txt", "\n\n".join(f"{n}\n\n{text}" for n, text in blocks(tables).items()) + "\n"
+    )
 
 
 def read(folder: Path) -> Tables:

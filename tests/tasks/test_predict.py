@@ -59,15 +59,16 @@ def test_blocks_of_a_memory_map_give_the_same_table(
 ) -> None:
     whole = predicted(finished.run, finished.store, tmp_path / "whole.csv")
     seen: list[Any] = []
-    ask = Predictor.predict
+    ask = Predictor.decide
 
     def watched(self: Predictor, features: Mapping[str, Any]) -> Any:
         seen.extend(features.values())
         return ask(self, features)
 
-    monkeypatch.setattr(Predictor, "predict", watched)
+    monkeypatch.setattr(Predictor, "decide", watched)
     monkeypatch.setattr(predict, "BLOCK", 7)
     check_same(predicted(finished.run, finished.store, tmp_path / "b.csv", "data.resident_gb=0"), whole)
+    assert seen
     assert all(isinstance(array, np.memmap) and len(array) <= 7 for array in seen)
 
 

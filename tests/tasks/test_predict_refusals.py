@@ -112,7 +112,7 @@ def test_an_unfinished_prediction_leaves_the_last_one_alone(
 ) -> None:
     output = tmp_path / "out.csv"
     predicted(finished.run, finished.store, output)
-    before, ask, calls = output.read_bytes(), Predictor.predict, []
+    before, ask, calls = output.read_bytes(), Predictor.decide, []
 
     def interrupted(self: Predictor, features: Mapping[str, Any]) -> Any:
         calls.append(1)
@@ -120,7 +120,7 @@ def test_an_unfinished_prediction_leaves_the_last_one_alone(
             raise KeyboardInterrupt
         return ask(self, features)
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Predictor, "decide", interrupted)
     monkeypatch.setattr(predict, "BLOCK", 9)
     with pytest.raises(KeyboardInterrupt):
         predicted(finished.run, finished.store, output)
