@@ -114,7 +114,7 @@ class Loop:
         for batches in self.tests:
             emotion, found, error = (np.concatenate(x) for x in zip(*self._predicted(batches), strict=True))
             f1_score(emotion, found.argmax(axis=1), average="weighted")
-            np.nanmean(np.square(error))
+            np.square(error[np.isfinite(error)]).sum()
 
     @torch.no_grad()
     def _predicted(self, batches: Iterable[Batch]) -> Iterator[tuple[NDArray[Any], ...]]:

@@ -117,12 +117,13 @@ def ours(arguments: list[str], overrides: list[str]) -> Result:
         runs = [RunDirectory(path.parent) for path in Path(folder).glob("run/**/results.json")]
         best = [run.read_results().best for run in runs]
     by_run = [Result(seconds, mean(r.by_fold, "dis"), mean(r.by_fold, "com")) for r in best]
-    return max(by_run, key=lambda result: result.com or 0.0)
+    return max(by_run, key=lambda result: result.com or result.dis or 0.0)
 
 
-def mean(found: Sequence[Scores | Result], name: str) -> float:
-    """Over folds."""
-    return float(np.mean([getattr(scores, name) or 0.0 for scores in found]))
+def mean(found: Sequence[Scores | Result], name: str) -> float | None:
+    """Over folds; None where the labels have nothing to score."""
+    values = [getattr(scores, name) for scores in found]
+    return None if None in values else float(np.mean(values))
 
 
 def time_to_result(scale: Scale) -> list[Figure]:
@@ -159,9 +160,8 @@ def main(overrides: list[str]) -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     for name, result in found.items():
         ratio = f"{found['peer'].seconds / result.seconds:.1f}"
-        table.add_row(
-            name, f"{result.seconds:.0f}", ratio, *(f"{x:.4f}" for x in result[1:] if x is not None)
-        )
+        reached = ("" if value is None else f"{value:.4f}" for value in result[1:])
+        table.add_row(name, f"{result.seconds:.0f}", ratio, *reached)
     Console().print(table)
     print(json.dumps({name: result._asdict() for name, result in found.items()}))
 
