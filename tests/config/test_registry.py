@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 
 from mer_lightning.config.registry import CHOSEN_BY_NAME, FUSIONS, TASKS, Registry
 from mer_lightning.errors import UserError
@@ -54,7 +55,8 @@ def sharp() -> Iterator[None]:
             return torch.softmax(self.power * log_posteriors.amax(-1), -1)
 
     yield
-    del FUSIONS["sharp"]
+    del FUSIONS["sharp"], FUSIONS.plugins["sharp"]
+    ConfigStore.instance().repo["fusion"].pop("sharp.yaml", None)
 
 
 @pytest.mark.usefixtures("sharp")
