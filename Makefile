@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 DATA ?= ../shared/data
 
-.PHONY: help install pnao test test-min test-max bench bench-quick evidence docs docs-check lint soak format clean
+.PHONY: help install pnao test test-min test-max bench bench-quick bench-ci evidence docs docs-check lint soak format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +36,11 @@ endef
 
 soak: install  ## the long checks: damaged inputs, kills, a store of 12 GB (an hour or more)
 	$(BIN)/python -m pytest -m soak -n 1
+
+bench-ci: install  ## the ratios of bench-quick that guard the design, in a minute
+	$(BIN)/python -m experiments.bench --quick --check $(addprefix --only ,$(GUARDED))
+
+GUARDED := lightning_over_plain fold_parallel_speedup prune_share loader store
 
 bench: install  ## how fast it is, as ratios; outputs/bench.json (a quarter of an hour)
 	$(BIN)/python -m experiments.bench

@@ -169,7 +169,8 @@ def test_a_sweep_over_the_pruning_rate(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/*"))
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_says_how_to_continue_and_a_kill_leaves_no_worker(tmp_path: Path, workers: int) -> None:
     data = write_folder(tmp_path / "data", n=240)
     command = [

@@ -95,7 +95,7 @@ def run(tmp_path: Path, *overrides: str) -> Results:
     return directory.read_results()
 
 
-@pytest.mark.parametrize("levels", [1, 12])
+@pytest.mark.parametrize("levels", [1, pytest.param(12, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("shared", [0, 2])
 def test_any_number_of_feature_sets(tmp_path: Path, levels: int, shared: int) -> None:
     results = fitted(tmp_path, levels=levels, shared=shared)
