@@ -42,10 +42,10 @@ bench-ci: install  ## the ratios of bench-quick that guard the design, in a minu
 
 GUARDED := lightning_over_plain fold_parallel_speedup prune_share loader store
 
-bench: install  ## how fast it is, as ratios; outputs/bench.json (a quarter of an hour)
+bench: install  ## how fast it is, as ratios; outputs/bench.json (25 minutes)
 	$(BIN)/python -m experiments.bench
 
-bench-quick: install  ## the same with fewer repeats, in three minutes; fails if half as good as recorded
+bench-quick: install  ## bench with fewer repeats, in three minutes; fails if half as good as recorded
 	$(BIN)/python -m experiments.bench --quick --check
 
 evidence: install  ## every experiment, table and figure (hours; goes on after a kill); EVIDENCE=quick: minutes
