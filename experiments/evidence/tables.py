@@ -1,29 +1,21 @@
 """Rows as CSV for machines and as Markdown for the documents; both from the same numbers."""
 
 import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.evidence.answers import Row
 from mer_lightning.files.atomic import write_text
+from mer_lightning.results.prediction import csv_text
 
 Tables = dict[str, list[Row]]  # scores, answers, rounds
-
-
-def csv_text(rows: Sequence[Row]) -> str:
-    """A line per row; what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def write(tables: Tables, folder: Path) -> None:
     """``NAME.csv`` each, and all blocks of the documents in ``blocks.txt``."""
     for name, rows in tables.items():
-        write_text(folder / f"{name}.csv", csv_text(rows))
+        header = list(rows[0]) if rows else []
+        write_text(folder / f"{name}.csv", csv_text(header, [list(row.values()) for row in rows]))
     write_text(
         folder / "blocks.txt", "\n\n".join(f"{n}\n\n{text}" for n, text in blocks(tables).items()) + "\n"
     )

@@ -77,8 +77,9 @@ class Config:
         """A UserError unless ``priors`` are such, where they are used."""
         if self.priors is None:
             return
-        named = self.priors.values() if isinstance(self.priors, dict) else [self.priors == "em" or None]
-        if not self.priors or not all(isinstance(x, int | float) and 0 < x < BIG for x in named):
+        shares = list(self.priors.values()) if isinstance(self.priors, dict) else []
+        given = bool(shares) and all(type(x) in (int, float) and 0 < x < BIG for x in shares)
+        if self.priors != "em" and not given:
             raise UserError(f"priors={self.priors}: expected em, or {{EMOTION: a number above 0, ...}}")
         if self.task not in ("fit", "predict", "evaluate") or self.combine.of != "none":
             raise UserError("priors are for task=fit without combine, predict and evaluate: leave them out")

@@ -8,17 +8,18 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mer_lightning.data.corpus import Corpus, cluster_keys
+from mer_lightning.data.corpus import Corpus
 from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.model.decisions import RowDecisions
 from mer_lightning.report import figures
 from mer_lightning.report.pictures import Picture
 from mer_lightning.report.statistics import MEASURES, Difference, Paired, paired_differences
+from mer_lightning.results.choice import part_sums
 from mer_lightning.results.evaluation import Evaluation, decide
 from mer_lightning.results.predictor import Predictor
 from mer_lightning.results.scoring import all_scores
-from mer_lightning.results.sums import Sums, cluster_sums
+from mer_lightning.results.sums import Sums
 
 DRAWN = {"dis": "Weighted F1 (Dis)", "dim": "Valence: MSE (Dim), lower is better"}
 ALL = "all sets"
@@ -171,14 +172,4 @@ def compared(
 
 def sums_by_group(decisions: RowDecisions, corpus: Corpus) -> Sums:
     """Per speaker or other group, of one training: (1, K, ...)."""
-    rows, d = decisions.rows.numpy(), decisions.decision
-    keys = np.array(cluster_keys([u.group for u in corpus.utterances], [u.id for u in corpus.utterances]))
-    found = cluster_sums(
-        corpus.emotions[rows],
-        d.posterior.argmax(dim=-1).numpy(),
-        corpus.valences[rows].astype(np.float64),
-        d.valence.double().numpy(),
-        np.unique(keys[rows], return_inverse=True)[1].astype(np.int64),
-        len(corpus.classes),
-    )
-    return Sums(*(array[None] for array in found))
+    return Sums(*(array[None] for array in part_sums(decisions, corpus)))
