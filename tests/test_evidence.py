@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from experiments.evidence import __main__ as command
 from experiments.evidence import documents, tables
 from experiments.evidence.grid import read_systems
-from experiments.evidence.plan import Plan, read_plan, sweeps
+from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, search_sweeps, sweeps, wanted
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
@@ -20,15 +20,17 @@ from tests.conftest import composed, write_folder
 PLAN = """
 margin: 0.01
 systems:
-  pnao: {settings: rounds}
-  rewind_only: {settings: unpruned}
+  enf: {settings: once}
   entropy_calibrated: {settings: once, experiment: enf, with: fusion=entropy_calibrated}
+  pnao: {settings: rounds, like: enf}
+  rewind_only: {settings: unpruned, like: enf}
 questions:
   - {ask: "Is PNAO smaller?", first: pnao, second: rewind_only, same_round: true, no_loss: true}
   - {ask: "Is calibration worth it?", first: entropy_calibrated, second: pnao}
   - {ask: "Was this run?", first: pnao, second: mean}
 drawn: [pnao, rewind_only, random]
 full:
+  dropouts: [0.2, 0.6]
   every: protocol=nested network.dimension=8 folds.workers=1 trainer.epochs=1
   settings:
     rounds: pnao.rounds=1 pnao.rate=0.3 pnao.min_width=2
@@ -57,22 +59,19 @@ class Launcher:
     def __call__(self, overrides: Sequence[str]) -> int:
         settings = dict(override.split("=", 1) for override in overrides)
         folder, name = Path(settings.pop("hydra.sweep.dir")), settings.pop("hydra.sweep.subdir")
-        swept = [key for key in settings if key in ("seed", "data.test_fold", "+experiment")]
+        swept = [k for k in settings if k in ("seed", "data.test_fold", "network.dropout", "+experiment")]
         for values in product(*(settings[key].split(",") for key in swept)):
             config = composed(
                 *(f"{k}={v}" for k, v in (settings | dict(zip(swept, values, strict=True))).items())
             )
             places = {"experiment_name": config.experiment_name, "seed": config.seed}
-            for key, value in (places | {"data.test_fold": config.data.test_fold}).items():
-                name = name.replace(f"${{{key}}}", str(value))
-            fit.run(config, RunDirectory(folder / name))
-            name = settings_name(overrides)
+            places |= {"data.test_fold": config.data.test_fold, "network.dropout": config.network.dropout}
+            run = name
+            for key, value in places.items():
+                run = run.replace(f"${{{key}}}", str(value))
+            fit.run(config, RunDirectory(folder / run))
             self.asked += 1
         return 0
-
-
-def settings_name(overrides: Sequence[str]) -> str:
-    return overrides[-1].removeprefix("hydra.sweep.subdir=")
 
 
 @pytest.fixture(scope="module")
@@ -98,29 +97,70 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture(scope="module")
 def made(plan: Plan, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tables.Tables]:
     output = tmp_path_factory.mktemp("evidence")
-    return output, command.evidence(plan, list(plan.sets.values()), data, output, Launcher())
+    return output, command.evidence(plan, whole(plan), data, output, Launcher())
+
+
+def whole(plan: Plan) -> dict[Grid, Wanted]:
+    """Everything that is planned."""
+    return {grid: wanted(plan, grid) for grid in plan.sets.values()}
 
 
 def test_the_same_command_does_what_is_left_and_gives_the_same_tables(
     plan: Plan, data: Path, made: tuple[Path, tables.Tables]
 ) -> None:
     output, first = made
-    grids = list(plan.sets.values())
     again = Launcher()
-    assert command.evidence(plan, grids, data, output, again) == first
+    assert command.evidence(plan, whole(plan), data, output, again) == first
     assert again.asked == 0
-    (output / "runs/tiny/entropy_calibrated_f1_s0/results.json").unlink()  # as if killed before its end
-    assert command.evidence(plan, grids, data, output, again) == first
-    assert again.asked == 2  # the sweep of that system, a finished run of which is left alone
+    (chosen_run(output, first, "pnao", 1) / "results.json").unlink()  # as if killed before its end
+    assert command.evidence(plan, whole(plan), data, output, again) == first
+    assert 1 <= again.asked <= 2  # the sweep of that system, a finished run of which is left alone
+
+
+def chosen_run(output: Path, made: tables.Tables, system: str, fold: int) -> Path:
+    """The folder of a run with the dropout that was found for it, or for ``enf``."""
+    rows = [row for row in made["settings"] if row["chosen"] and row["test_fold"] == fold]
+    dropouts = {row["system"]: row["dropout"] for row in rows}
+    dropout = dropouts.get(system, dropouts["enf"])
+    return output / f"runs/tiny/{system}_d{dropout}_f{fold}_s0"
+
+
+def test_the_dropout_with_the_best_validation_score_is_taken(made: tuple[Path, tables.Tables]) -> None:
+    output, found = made
+    for system, fold in product(["enf", "entropy_calibrated"], [0, 1]):
+        scores = {
+            dropout: RunDirectory(output / f"runs/tiny/{system}_d{dropout}_f{fold}_s0").read_results()
+            for dropout in (0.2, 0.6)
+        }
+        best = max(scores, key=lambda dropout: scores[dropout].rounds[0].selection)
+        assert chosen_run(output, found, system, fold).name == f"{system}_d{best}_f{fold}_s0"
+        assert chosen_run(output, found, "pnao", fold).is_dir()
+        config = RunDirectory(chosen_run(output, found, "pnao", fold)).read_config()
+        assert config["network"]["dropout"] == float(
+            chosen_run(output, found, "enf", fold).name.split("_")[1][1:]
+        )
+
+
+def test_a_part_of_the_plan(plan: Plan) -> None:
+    grid = plan.sets["tiny"]
+    part = wanted(plan, grid, ["rewind_only"], 1)
+    assert [s.name for s in part.systems] == ["enf", "rewind_only"]
+    assert [s.name for s in part.searched] == ["enf"]
+    (search,) = search_sweeps(plan, grid, part, (Path("data"), Path("out")))
+    assert "network.dropout=0.2,0.6" in search.overrides
+    found = {("enf", 0): 0.2, ("enf", 1): 0.6}
+    names = [p.name for s in sweeps(grid, part, found, (Path("data"), Path("out"))) for p in s.paths(Path())]
+    assert names == ["enf_d0.2_f0_s0", "enf_d0.6_f1_s0", "rewind_only_d0.2_f0_s0", "rewind_only_d0.6_f1_s0"]
+    with pytest.raises(UserError, match="--system enff: the plan has enf"):
+        wanted(plan, grid, ["enff"])
 
 
 def test_tables_hold_what_the_runs_predicted(made: tuple[Path, tables.Tables]) -> None:
     output, found = made
     true, predicted = [], []
     for fold in (0, 1):
-        with (output / f"runs/tiny/entropy_calibrated_f{fold}_s0/predictions.csv").open(
-            encoding="utf-8"
-        ) as file:
+        path = chosen_run(output, found, "entropy_calibrated", fold) / "predictions.csv"
+        with path.open(encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == f"fold_{fold}"]
         true += [row["emotion"] for row in rows]
         predicted += [row["predicted_emotion"] for row in rows]
@@ -158,7 +198,7 @@ def test_a_changed_figure_in_a_document_is_found(tmp_path: Path, made: tuple[Pat
     assert text.startswith("# Title\n")
     assert text.endswith("\n\nafter\n")
 
-    dis = tables.plain(made[1]["scores"][2]["dis"])
+    dis = tables.plain(made[1]["scores"][1]["dis"])
     path.write_text(text.replace(f"`entropy_calibrated` | {dis}", "`entropy_calibrated` | .9999"))
     (mistake,) = documents.check([path], found, tmp_path)
     assert str(mistake) == f"README.md:8: .9999 where the runs give {dis} (scores tiny)"
@@ -177,10 +217,10 @@ def test_the_documents_say_what_the_kept_tables_give() -> None:
 
 def test_a_failed_sweep_stops_the_command(plan: Plan, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tiny: a sweep ended with status 3"):
-        command.evidence(plan, [plan.sets["tiny"]], data, tmp_path, lambda overrides: 3)
+        command.evidence(plan, whole(plan), data, tmp_path, lambda overrides: 3)
     with pytest.raises(UserError, match="none of absent is in"):
-        command.evidence(plan, [plan.sets["absent"]], data, tmp_path, Launcher())
-    assert read_systems(plan, plan.sets["tiny"], tmp_path) == {}
+        command.evidence(plan, {g: w for g, w in whole(plan).items() if g.name == "absent"}, data, tmp_path)
+    assert read_systems(plan, plan.sets["tiny"], {}, tmp_path) == {}
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -189,6 +229,9 @@ def test_the_commands_of_the_plan_compose(quick: bool) -> None:
     named = {name for question in plan.questions for name in (question.first, question.second)}
     assert {*named, *plan.drawn} <= plan.systems.keys()
     grid = next(iter(plan.sets.values()))
-    for sweep in sweeps(plan, grid, Path("data"), Path("out")):
-        first = [o.split(",")[0] if o.startswith(("seed", "+", "data.test")) else o for o in sweep.overrides]
+    want, place = wanted(plan, grid), (Path("data"), Path("out"))
+    found = {(name, test): 0.5 for name in plan.systems for test in grid.tests}
+    for sweep in [*search_sweeps(plan, grid, want, place), *sweeps(grid, want, found, place)]:
+        swept = ("seed", "+", "data.test_fold", "network.dropout")
+        first = [o.split(",")[0] if o.startswith(swept) else o for o in sweep.overrides]
         assert composed(*(o for o in first if not o.startswith("hydra."))).protocol == "nested"

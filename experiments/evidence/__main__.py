@@ -5,6 +5,8 @@ The same command goes on after a kill. Exit status 1: a sweep failed, or a figur
 DATA=DIR          the folder with ravdess, mosi, meld, cremad; those not there are skipped
 EVIDENCE=quick    every step on made-up data, in minutes; the documents are checked against the kept tables
 --only SET        this data set alone (repeat for several)
+--system NAME     this system alone, with the one whose dropout it takes (repeat for several)
+--seeds N         the first N seeds alone
 --write           keep tables and pictures in experiments/evidence/results, and write the documents' blocks
 """
 
@@ -13,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from experiments.evidence import documents, tables
 from experiments.evidence.answers import answer_rows, round_rows, score_rows
 from experiments.evidence.grid import Launch, Seeds, launch, read_systems, train
 from experiments.evidence.picture import pictures
-from experiments.evidence.plan import Grid, Plan, read_plan
+from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, wanted
+from experiments.evidence.search import found, settings_rows, tried
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m experiments.evidence", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", action="append", metavar="SET")
+    parser.add_argument("--system", action="append", metavar="NAME")
+    parser.add_argument("--seeds", type=int, metavar="N")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--output", type=Path, help="where runs and tables go; outputs/evidence")
     options = parser.parse_args(arguments)
@@ -45,8 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or Path("outputs") / ("evidence-quick" if quick else "evidence")
     plan = read_plan(quick)
     try:
-        wanted = chosen(plan, options.only)
-        made = evidence(plan, wanted, Path(os.environ.get("DATA") or "data"), output)
+        asked = {
+            grid: wanted(plan, grid, options.system, options.seeds) for grid in chosen(plan, options.only)
+        }
+        made = evidence(plan, asked, Path(os.environ.get("DATA") or "data"), output)
         if options.write:
             keep(made, output)
         shown = tables.read(KEPT) if quick else made
@@ -64,26 +71,32 @@ def chosen(plan: Plan, only: Sequence[str] | None) -> list[Grid]:
 
 
 def evidence(
-    plan: Plan, grids: Sequence[Grid], data: Path, output: Path, start: Launch = launch
+    plan: Plan, asked: Mapping[Grid, Wanted], data: Path, output: Path, start: Launch = launch
 ) -> tables.Tables:
     """Train, compare, write the tables, the pictures and ``evidence.json``; the tables."""
     skipped = []
-    for grid in grids:
+    for grid, want in asked.items():
         if not (grid.made_up or (data / grid.name).is_dir()):
             skipped.append(grid.name)
             print(f"note: {data / grid.name} is not there: {grid.name} is skipped; DATA=DIR says where")
             continue
-        train(plan, grid, data.resolve(), (output / "runs" / grid.name).resolve(), start)
-    # Finished runs of data sets that were not asked for count, too: --only takes nothing out of the tables.
-    read = {name: read_systems(plan, grid, output / "runs" / name) for name, grid in plan.sets.items()}
-    found = {name: systems for name, systems in read.items() if systems}
-    if not found:
+        train(plan, grid, want, (data.resolve(), (output / "runs" / grid.name).resolve()), start)
+    # Finished runs that were not asked for count, too: --only takes nothing out of the tables.
+    searched = {name: tried(plan, grid, output / "runs" / name) for name, grid in plan.sets.items()}
+    read = {
+        name: read_systems(plan, grid, found(searched[name]), output / "runs" / name)
+        for name, grid in plan.sets.items()
+    }
+    systems = {name: own for name, own in read.items() if own}
+    if not systems:
         raise UserError(
-            f"none of {', '.join(g.name for g in grids)} is in {data}; DATA=DIR says where they are"
+            f"none of {', '.join(g.name for g in asked)} is in {data}; DATA=DIR says where they are"
         )
-    made = compared(plan, found)
+    made = compared(plan, systems) | {
+        "settings": [row for name, own in searched.items() for row in settings_rows(name, own)]
+    }
     write_all(made, output)
-    write_text(output / "evidence.json", json.dumps(record(plan, found, skipped), indent=1) + "\n")
+    write_text(output / "evidence.json", json.dumps(record(plan, systems, skipped), indent=1) + "\n")
     return made
 
 

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from experiments.evidence.plan import Grid, Plan, folder, sweeps
+from experiments.evidence.plan import Found, Grid, Place, Plan, Sweep, Wanted, folder, search_sweeps, sweeps
+from experiments.evidence.search import found, tried
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
@@ -20,41 +21,45 @@ def launch(overrides: Sequence[str]) -> int:
     return subprocess.run([sys.executable, "-m", "mer_lightning", "-m", *overrides], check=False).returncode
 
 
-def train(plan: Plan, grid: Grid, data: Path, output: Path, start: Launch = launch) -> None:
-    """Train what is not trained yet. A sweep that finished with the same settings is not started again.
+def train(plan: Plan, grid: Grid, want: Wanted, place: Place, start: Launch = launch) -> None:
+    """Find each system's dropout, then train what is not trained yet.
 
     Raises UserError if a sweep failed; the later ones are not started then, because controls follow theirs.
     """
-    for sweep in sweeps(plan, grid, data, output):
-        done = output / f".{sweep.systems[0]}.done"
-        settings = "\n".join(sweep.overrides[:-2]) + "\n"  # but for the place
-        paths = (p for name in sweep.systems for runs in paths_of(output, grid, name).values() for p in runs)
-        whole = all(RunDirectory(path).finished for path in paths)
-        if whole and done.is_file() and done.read_text(encoding="utf-8") == settings:
+    _run(grid, search_sweeps(plan, grid, want, place), place[1], start)
+    _run(grid, sweeps(grid, want, found(tried(plan, grid, place[1])), place), place[1], start)
+
+
+def _run(grid: Grid, asked: Iterable[Sweep], output: Path, start: Launch) -> None:
+    """A sweep that finished with the same settings is not started again."""
+    for sweep in asked:
+        done = output / ".done"
+        finished = done.read_text(encoding="utf-8") if done.is_file() else ""
+        settings = " ".join(sweep.overrides[:-2]) + "\n"  # but for the place
+        whole = all(RunDirectory(path).finished for path in sweep.paths(output))
+        if whole and settings in finished:
             continue
-        print(f"evidence  {grid.name}: {', '.join(sweep.systems)}", flush=True)
+        names = ", ".join(system.name for system in sweep.systems)
+        print(f"evidence  {grid.name}: {names}", flush=True)
         if status := start(sweep.overrides):
             raise UserError(
                 f"{grid.name}: a sweep ended with status {status}; see above. "
                 "What is finished is kept, and the same command goes on"
             )
-        write_text(done, settings)
+        write_text(done, finished + settings)
 
 
-def paths_of(output: Path, grid: Grid, system: str) -> dict[int, list[Path]]:
-    """Seed -> the folders of a system's runs."""
-    return {seed: [output / folder(system, t, seed) for t in grid.tests] for seed in range(grid.seeds)}
-
-
-def read_systems(plan: Plan, grid: Grid, output: Path) -> dict[str, Seeds]:
+def read_systems(plan: Plan, grid: Grid, chosen: Found, output: Path) -> dict[str, Seeds]:
     """The systems there are, in the plan's order; a seed counts where it has a run for every test fold."""
-    found: dict[str, Seeds] = {}
-    for name in plan.systems:
-        seeds = {
-            seed: [read_run(path) for path in paths]
-            for seed, paths in paths_of(output, grid, name).items()
-            if all(RunDirectory(path).finished for path in paths)
+    read: dict[str, Seeds] = {}
+    for name, system in plan.systems.items():
+        if any((system.like, test) not in chosen for test in grid.tests):
+            continue
+        paths = {
+            seed: [output / folder(name, chosen[system.like, test], test, seed) for test in grid.tests]
+            for seed in range(grid.seeds)
         }
-        if seeds:
-            found[name] = seeds
-    return found
+        whole = {s: own for s, own in paths.items() if all(RunDirectory(path).finished for path in own)}
+        if whole:
+            read[name] = {seed: [read_run(path) for path in own] for seed, own in whole.items()}
+    return read

@@ -8,7 +8,7 @@ from experiments.evidence.answers import Row
 from mer_lightning.files.atomic import write_text
 from mer_lightning.results.prediction import csv_text
 
-Tables = dict[str, list[Row]]  # scores, answers, rounds
+Tables = dict[str, list[Row]]  # scores, answers, rounds, settings
 
 
 def write(tables: Tables, folder: Path) -> None:
@@ -32,7 +32,7 @@ def read(folder: Path) -> Tables:
 
 
 def blocks(tables: Tables) -> dict[str, str]:
-    """Name -> what a document shows: ``scores SET`` each, ``answers``, ``power`` and ``sentence``."""
+    """Name -> what a document shows: ``scores SET`` each, the others once."""
     if not tables:
         return {}
     sets = list(dict.fromkeys(str(row["data"]) for row in tables["scores"]))
@@ -42,7 +42,23 @@ def blocks(tables: Tables) -> dict[str, str]:
         "answers": by_question(answers, answer_cell, "sets", how_many),
         "power": by_question(answers, power_cell),
         "sentence": sentence(answers),
+        "settings": settings(tables.get("settings", [])),
     }
+
+
+def settings(rows: Sequence[Row]) -> str:
+    """The dropout found for each system, a column per data set; of outer folds one each, in their order."""
+    sets = list(dict.fromkeys(str(row["data"]) for row in rows))
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if int(row["chosen"] or 0):
+            found.setdefault((str(row["system"]), str(row["data"])), []).append(
+                f"{float(row['dropout'] or 0):g}"
+            )
+    systems = dict.fromkeys(system for system, _ in found)
+    return markdown(
+        ["dropout", *sets], [[f"`{s}`", *(" ".join(found.get((s, d), "-")) for d in sets)] for s in systems]
+    )
 
 
 def scores_table(rows: Sequence[Row]) -> str:
