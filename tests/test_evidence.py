@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from experiments.evidence import __main__ as command
-from experiments.evidence import documents, tables
+from experiments.evidence import documents, numbers, tables
 from experiments.evidence.grid import read_systems
 from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, search_sweeps, sweeps, wanted
 from mer_lightning.errors import UserError
@@ -180,6 +180,12 @@ def test_tables_hold_what_the_runs_predicted(made: tuple[Path, tables.Tables]) -
     assert tables.blocks(tables.read(output)) == tables.blocks(found)
 
 
+def test_what_was_run_is_told(made: tuple[Path, tables.Tables]) -> None:
+    told = tables.blocks(made[1])["runs"].splitlines()
+    assert told[2].startswith("| tiny | each of 2 folds | 1 of 1 | none | ")
+    assert told[3] == "| absent | its own | - | all | 0.0 |"
+
+
 def test_every_file_is_there(made: tuple[Path, tables.Tables]) -> None:
     output, _ = made
     names = {path.name for path in output.iterdir()}
@@ -201,7 +207,7 @@ def test_a_changed_figure_in_a_document_is_found(tmp_path: Path, made: tuple[Pat
     dis = tables.plain(made[1]["scores"][1]["dis"])
     path.write_text(text.replace(f"`entropy_calibrated` | {dis}", "`entropy_calibrated` | .9999"))
     (mistake,) = documents.check([path], found, tmp_path)
-    assert str(mistake) == f"README.md:8: .9999 where the runs give {dis} (scores tiny)"
+    assert str(mistake) == f"README.md:7: .9999 where the runs give {dis} (scores tiny)"
     path.write_text(text.replace("scores tiny", "scores huge"))
     assert "no run gives 'scores huge'" in str(documents.check([path], found)[0])
     path.write_text("<!-- evidence: scores huge -->\n<!-- end -->\n")  # not run yet
@@ -213,6 +219,36 @@ def test_a_changed_figure_in_a_document_is_found(tmp_path: Path, made: tuple[Pat
 def test_the_documents_say_what_the_kept_tables_give() -> None:
     paths = documents.documents(command.ROOT)
     assert documents.check(paths, tables.blocks(tables.read(command.KEPT)), command.ROOT) == []
+
+
+def test_a_figure_that_no_output_has_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments" / "one"
+    (folder / "results").mkdir(parents=True)
+    (folder / "results" / "table.csv").write_text("name,left,score,e\na,72340,0.28851,2e-3\n")
+    page = folder / "README.md"
+    page.write_text(
+        "72,340 parameters, 28.9 % or .289, `0.77`, [x](0.78.md); a loss of -.2885\nand .002, 3.1.4\n"
+    )
+    assert list(numbers.check(page, tmp_path)) == []
+    page.write_text("it has\n.288 and 723,40 and 29.0 %, 72,341 and 3 %\n")
+    assert [str(m).split(" has ")[1] for m in numbers.check(page, tmp_path)] == [
+        ".288",
+        "29.0 %",
+        "72,341",
+        "3 %",
+    ]
+    assert (
+        str(next(numbers.check(page, tmp_path))) == "experiments/one/README.md:2: no output in one has .288"
+    )
+
+
+SPEED = ("bench", "extraction")  # figures of one machine, told with it
+
+
+def test_every_figure_in_the_documents_is_in_an_output_that_is_kept() -> None:
+    paths = [p for p in documents.documents(command.ROOT) if p.parent.name not in SPEED]
+    assert len(paths) > 5
+    assert [str(m) for path in paths for m in numbers.check(path, command.ROOT)] == []
 
 
 def test_a_failed_sweep_stops_the_command(plan: Plan, data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ EVIDENCE=quick    every step on made-up data, in minutes; the documents are chec
 --only SET        this data set alone (repeat for several)
 --system NAME     this system alone, with the one whose dropout it takes (repeat for several)
 --seeds N         the first N seeds alone
+--tables          train nothing: the tables of what is finished
 --write           keep tables and pictures in experiments/evidence/results, and write the documents' blocks
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.evidence import documents, tables
-from experiments.evidence.answers import answer_rows, round_rows, score_rows
+from experiments.evidence.answers import answer_rows, round_rows, run_rows, score_rows
 from experiments.evidence.grid import Launch, Seeds, launch, read_systems, train
 from experiments.evidence.picture import pictures
 from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, wanted
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="SET")
     parser.add_argument("--system", action="append", metavar="NAME")
     parser.add_argument("--seeds", type=int, metavar="N")
+    parser.add_argument("--tables", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--output", type=Path, help="where runs and tables go; outputs/evidence")
     options = parser.parse_args(arguments)
@@ -50,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or Path("outputs") / ("evidence-quick" if quick else "evidence")
     plan = read_plan(quick)
     try:
-        asked = {
-            grid: wanted(plan, grid, options.system, options.seeds) for grid in chosen(plan, options.only)
-        }
+        grids = [] if options.tables else chosen(plan, options.only)
+        asked = {grid: wanted(plan, grid, options.system, options.seeds) for grid in grids}
         made = evidence(plan, asked, Path(os.environ.get("DATA") or "data"), output)
         if options.write:
             keep(made, output)
@@ -91,11 +92,17 @@ def evidence(
     if not systems:
         raise UserError(
             f"none of {', '.join(g.name for g in asked)} is in {data}; DATA=DIR says where they are"
+            if asked
+            else f"no finished run in {output / 'runs'}"
         )
     made = compared(plan, systems) | {
-        "settings": [row for name, own in searched.items() for row in settings_rows(name, own)]
+        "settings": [row for name, own in searched.items() for row in settings_rows(name, own)],
+        "runs": [row for name, grid in plan.sets.items() for row in run_rows(plan, grid, read[name])],
     }
-    write_all(made, output)
+    output.mkdir(parents=True, exist_ok=True)
+    tables.write(made, output)
+    for name, picture in pictures(made["rounds"], systems).items():
+        (output / name).write_bytes(picture)
     write_text(output / "evidence.json", json.dumps(record(plan, systems, skipped), indent=1) + "\n")
     return made
 
@@ -110,7 +117,7 @@ def compared(plan: Plan, found: dict[str, dict[str, Seeds]]) -> tables.Tables:
 
 
 def record(plan: Plan, found: dict[str, dict[str, Seeds]], skipped: Sequence[str]) -> dict[str, Any]:
-    """What ``evidence.json`` says: the plan, seeds, commit, versions, hours."""
+    """What ``evidence.json`` says: the plan, commit, versions. Seeds and hours are in the table of runs."""
     runs = [
         run
         for systems in found.values()
@@ -118,21 +125,12 @@ def record(plan: Plan, found: dict[str, dict[str, Seeds]], skipped: Sequence[str
         for each in seeds.values()
         for run in each
     ]
-    hours = {
-        name: sum(r.results.seconds for seeds in systems.values() for each in seeds.values() for r in each)
-        / 3600
-        for name, systems in found.items()
-    }
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "versions": sorted({json.dumps(run.results.versions, sort_keys=True) for run in runs}),
         "plan": plan.text,
         "skipped": list(skipped),
-        "seeds": {
-            name: {s: sorted(seeds) for s, seeds in systems.items()} for name, systems in found.items()
-        },
-        "training_hours": hours,
     }
 
 
@@ -142,18 +140,12 @@ def commit() -> str:
     return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def write_all(made: tables.Tables, folder: Path) -> None:
-    """Tables and pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables.write(made, folder)
-    for name, picture in pictures(made["rounds"]).items():
-        (folder / name).write_bytes(picture)
-
-
 def keep(made: tables.Tables, output: Path) -> None:
     """Tables, pictures and ``evidence.json`` into the checkout, and the blocks of its documents."""
-    write_all(made, KEPT)
-    write_text(KEPT / "evidence.json", (output / "evidence.json").read_text(encoding="utf-8"))
+    KEPT.mkdir(parents=True, exist_ok=True)
+    tables.write(made, KEPT)
+    for path in [*output.glob("*.png"), output / "evidence.json"]:
+        (KEPT / path.name).write_bytes(path.read_bytes())
     documents.write(documents.documents(ROOT), tables.blocks(made))
 
 

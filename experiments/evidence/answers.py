@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.evidence.grid import Seeds
-from experiments.evidence.plan import Plan, Question
-from experiments.outer_folds.compare import OUTER, merged
+from experiments.evidence.outer import OUTER, merged
+from experiments.evidence.plan import Grid, Plan, Question
 from mer_lightning.errors import UserError
 from mer_lightning.report.pairs import in_the_same_round, paired_sums, run_sums
 from mer_lightning.report.runs import Floats, at_round
@@ -24,6 +24,23 @@ from mer_lightning.report.statistics import (
 from mer_lightning.results.sums import scores
 
 Row = dict[str, str | int | float | None]
+
+
+def run_rows(plan: Plan, grid: Grid, systems: dict[str, Seeds]) -> list[Row]:
+    """One row per system of the plan: seeds run and planned, and hours of training."""
+    return [_run_row(grid, name, systems.get(name, {})) for name in plan.systems]
+
+
+def _run_row(grid: Grid, system: str, seeds: Seeds) -> Row:
+    seconds = sum(run.results.seconds for own in seeds.values() for run in own)
+    return {
+        "data": grid.name,
+        "system": system,
+        "seeds": len(seeds),
+        "planned": grid.seeds,
+        "outer_folds": grid.outer,
+        "hours": round(seconds / 3600, 3),
+    }
 
 
 def score_rows(data: str, systems: dict[str, Seeds]) -> list[Row]:

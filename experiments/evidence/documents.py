@@ -1,6 +1,7 @@
-"""Blocks of documents that hold figures of the evidence: written from the tables, and checked against them.
+"""Blocks of documents that hold figures: written from outputs that are kept, and checked against them.
 
-``<!-- evidence: NAME -->`` ... ``<!-- end -->``; NAME: see ``tables.blocks``. Empty: not run yet.
+``<!-- evidence: NAME -->`` ... ``<!-- end -->``; NAME: see ``tables.blocks``, or a Markdown file that an
+experiment wrote, from the document's folder (``results/mosi.md``). Empty: not run yet.
 """
 
 import re
@@ -13,7 +14,8 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
 
 BLOCK = re.compile(
-    r"^(<!-- evidence: (?P<name>[\w ]+?) -->\n)(?P<text>.*?)(?P<end>^<!-- end -->)", re.DOTALL | re.MULTILINE
+    r"^(<!-- evidence: (?P<name>[\w ./]+?) -->\n)(?P<text>.*?)(?P<end>^<!-- end -->)",
+    re.DOTALL | re.MULTILINE,
 )
 MARK = re.compile(r"^<!-- evidence:", re.MULTILINE)
 
@@ -50,10 +52,21 @@ def _check(path: Path, found: Mapping[str, str], root: Path) -> Iterator[Mistake
         yield Mistake(shown, 1, "a block is not closed by <!-- end -->, or its name is none")
     for block in BLOCK.finditer(text):
         name, first = block["name"], text.count("\n", 0, block.start("text")) + 1
-        if name not in found and block["text"].strip():
+        text_of = given(path, name, found)
+        if text_of is None and block["text"].strip():
             yield Mistake(shown, first - 1, f"no run gives {name!r}; there are {', '.join(found)}")
-        elif name in found and (difference := _difference(block["text"].strip("\n"), found[name])):
+        elif text_of is not None and (difference := _difference(block["text"].strip("\n"), text_of)):
             yield Mistake(shown, first + difference[0], f"{difference[1]} ({name})")
+
+
+def given(document: Path, name: str, found: Mapping[str, str]) -> str | None:
+    """What a block of the document has to hold; None where nothing gives it."""
+    kept = document.parent / name
+    return (
+        kept.read_text(encoding="utf-8").strip("\n")
+        if kept.suffix == ".md" and kept.is_file()
+        else found.get(name)
+    )
 
 
 def _difference(said: str, given: str) -> tuple[int, str] | None:
@@ -67,11 +80,12 @@ def _difference(said: str, given: str) -> tuple[int, str] | None:
     return None
 
 
-def fill(text: str, found: Mapping[str, str]) -> str:
+def fill(path: Path, text: str, found: Mapping[str, str]) -> str:
     """A document with its blocks written anew; those of other names stay."""
 
     def written(block: re.Match[str]) -> str:
-        return f"{block[1]}{found[block['name']]}\n{block['end']}" if block["name"] in found else block[0]
+        text_of = given(path, block["name"], found)
+        return block[0] if text_of is None else f"{block[1]}{text_of}\n{block['end']}"
 
     return BLOCK.sub(written, text)
 
@@ -80,7 +94,7 @@ def write(paths: list[Path], found: Mapping[str, str]) -> None:
     """Write the blocks of documents. Raises UserError where one cannot be written."""
     for path in paths:
         text = path.read_text(encoding="utf-8")
-        if (new := fill(text, found)) != text:
+        if (new := fill(path, text, found)) != text:
             try:
                 write_text(path, new)
             except OSError as error:

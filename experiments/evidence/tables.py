@@ -5,10 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.evidence.answers import Row
+from experiments.evidence.picture import CONFUSED, SIZES
 from mer_lightning.files.atomic import write_text
 from mer_lightning.results.prediction import csv_text
 
-Tables = dict[str, list[Row]]  # scores, answers, rounds, settings
+SUMMED = {
+    "enf": "`enf`: entropy fusion, the full network, trained once",
+    "pnao": "`pnao`: the same, in the round chosen on validation",
+    "rewind_only": "`rewind_only`: the same rounds without pruning",
+}
+Tables = dict[str, list[Row]]  # scores, answers, rounds, settings, runs
 
 
 def write(tables: Tables, folder: Path) -> None:
@@ -38,12 +44,64 @@ def blocks(tables: Tables) -> dict[str, str]:
     sets = list(dict.fromkeys(str(row["data"]) for row in tables["scores"]))
     found = {f"scores {s}": scores_table([r for r in tables["scores"] if r["data"] == s]) for s in sets}
     answers = tables["answers"]
-    return found | {
-        "answers": by_question(answers, answer_cell, "sets", how_many),
-        "power": by_question(answers, power_cell),
-        "sentence": sentence(answers),
-        "settings": settings(tables.get("settings", [])),
-    }
+    return (
+        found
+        | {
+            "answers": by_question(answers, answer_cell, "sets", how_many),
+            "power": by_question(answers, power_cell),
+            "sentence": sentence(answers),
+            "settings": settings(tables.get("settings", [])),
+            "runs": runs(tables.get("runs", [])),
+            "figure 2": images(
+                tables["scores"], CONFUSED, "fig2", "what {0} and {1} confuse, and the difference"
+            ),
+            "figure 4": images(tables["scores"], (SIZES,), "fig4", "the weights of {0} over the rounds"),
+        }
+        | {f"result {s}": result(tables["scores"], s) for s in sets}
+    )
+
+
+def images(scores: Sequence[Row], systems: Sequence[str], name: str, shows: str) -> str:
+    """A picture for each data set on which the systems were run."""
+    run: dict[str, set[str]] = {}
+    for row in scores:
+        run.setdefault(str(row["data"]), set()).add(str(row["system"]))
+    there = [data for data, own in run.items() if own >= {*systems}]
+    said = shows.format(*systems)
+    return "\n\n".join(f"![{data}: {said}](results/{name}_{data}.png)" for data in there)
+
+
+def result(scores: Sequence[Row], data: str) -> str:
+    """Three systems, in their chosen rounds, on one data set."""
+    rows = [row for row in scores if row["data"] == data and row["system"] in SUMMED]
+    measure = "com" if all(row["com"] is not None for row in rows) else "dis"
+    return markdown(
+        ["", f"{measure.title()}, test", "parameters of one network"],
+        [
+            [SUMMED[str(row["system"])], f"{plain(row[measure])} ± {plain(row[f'{measure}_half'])}",
+             f"{whole(row['parameters'])} ({percent(row['left'])})"]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def runs(rows: Sequence[Row]) -> str:
+    """How much of the plan was run, a line per data set."""
+    lines = []
+    for data in dict.fromkeys(str(row["data"]) for row in rows):
+        own = [row for row in rows if row["data"] == data]
+        seeds = sorted({int(row["seeds"] or 0) for row in own if int(row["seeds"] or 0)})
+        missing = [f"`{row['system']}`" for row in own if not int(row["seeds"] or 0)]
+        folds = int(own[0]["outer_folds"] or 0)
+        span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else ""
+        lines.append([
+            data,
+            f"each of {folds} folds" if folds else "its own",
+            f"{span} of {own[0]['planned']}" if seeds else "-",
+            "all" if len(missing) == len(own) else ", ".join(missing) or "none",
+            f"{sum(float(row['hours'] or 0) for row in own):.1f}",
+        ])  # fmt: skip
+    return markdown(["data", "test set", "seeds", "systems not run yet", "hours of training"], lines)
 
 
 def settings(rows: Sequence[Row]) -> str:

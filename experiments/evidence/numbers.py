@@ -1,0 +1,52 @@
+"""Figures in the prose of documents: each has to be in an output that an experiment kept."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.evidence.documents import BLOCK, Mistake
+
+# 0.35, .0029, 1,841,148, 28.9 %: but not 1.6.2, a date, or what is part of a word
+NUMBER = re.compile(r"(?<![\w.,/:])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+(?= ?%))(?![\w/]|[.,]\d)( ?%)?")
+NOT_PROSE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]*>", re.DOTALL | re.MULTILINE)
+KEPT = re.compile(r"(?<![\w.])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?")
+AGREED = {0.95, 95.0, 0.01, 0.05}  # the level of intervals, and the margin: settings, no results
+
+
+def check(path: Path, root: Path) -> Iterator[Mistake]:
+    """The figures of a document's prose that no output kept in its folder has; of pages on all, in any.
+
+    Figures are compared as they are rounded, without their sign: prose says "a loss of .03". Blocks are left
+    out: they are compared to the letter.
+    """
+    here = path.parent if (path.parent / "results").is_dir() else root / "experiments"
+    there = kept(here)
+    text = path.read_text(encoding="utf-8")
+    for skipped in (BLOCK, NOT_PROSE):
+        text = skipped.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    for found in NUMBER.finditer(text):
+        value, digits = _read(found[1])
+        scales = (1, 100) if found[2] else (1,)
+        if value not in AGREED and not any(
+            round(scale * k, digits) == value for scale in scales for k in there
+        ):
+            line = text.count("\n", 0, found.start()) + 1
+            yield Mistake(path.relative_to(root), line, f"no output in {here.name} has {found[0].strip()}")
+
+
+def kept(folder: Path) -> set[float]:
+    """Every number in the outputs kept below a folder, without its sign."""
+    return {number for file in folder.rglob("results/*") for number in _numbers(file)}
+
+
+def _numbers(file: Path) -> Iterator[float]:
+    if file.suffix not in (".csv", ".json", ".md"):
+        return
+    text = file.read_text(encoding="utf-8")
+    for number, power in KEPT.findall(text if file.suffix == ".md" else text.replace(",", " ")):
+        yield float(number.replace(",", "")) * 10.0 ** int(power or 0)
+
+
+def _read(number: str) -> tuple[float, int]:
+    """Its value, and how many digits it has after the point."""
+    return float(number.replace(",", "")), len(number.partition(".")[2])
