@@ -31,6 +31,7 @@ questions:
 drawn: [pnao, rewind_only, random]
 full:
   dropouts: [0.2, 0.6]
+  full_size: data=synthetic data.levels=[acoustic_low] data.shared=[visual_face] data.folds=2
   every: protocol=nested network.dimension=8 folds.workers=1 trainer.epochs=1
   settings:
     rounds: pnao.rounds=1 pnao.rate=0.3 pnao.min_width=2
@@ -97,7 +98,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture(scope="module")
 def made(plan: Plan, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tables.Tables]:
     output = tmp_path_factory.mktemp("evidence")
-    return output, command.evidence(plan, whole(plan), data, output, Launcher())
+    return output, command.evidence(plan, whole(plan), data, output, True, Launcher())
 
 
 def whole(plan: Plan) -> dict[Grid, Wanted]:
@@ -110,10 +111,10 @@ def test_the_same_command_does_what_is_left_and_gives_the_same_tables(
 ) -> None:
     output, first = made
     again = Launcher()
-    assert command.evidence(plan, whole(plan), data, output, again) == first
+    assert command.evidence(plan, whole(plan), data, output, True, again) == first
     assert again.asked == 0
     (chosen_run(output, first, "pnao", 1) / "results.json").unlink()  # as if killed before its end
-    assert command.evidence(plan, whole(plan), data, output, again) == first
+    assert command.evidence(plan, whole(plan), data, output, True, again) == first
     assert 1 <= again.asked <= 2  # the sweep of that system, a finished run of which is left alone
 
 
@@ -186,6 +187,17 @@ def test_what_was_run_is_told(made: tuple[Path, tables.Tables]) -> None:
     assert told[3] == "| absent | its own | - | all | 0.0 |"
 
 
+def test_sizes_in_full_size_are_told_round_by_round(made: tuple[Path, tables.Tables]) -> None:
+    first, last = made[1]["sizes"]
+    assert (first["left"], first["round"], last["round"]) == (1, 0, 1)
+    assert float(last["parameters"] or 0) < float(first["parameters"] or 0)
+    assert (
+        tables.blocks(made[1])["sizes"]
+        .splitlines()[2]
+        .startswith(f"| 0 | {first['parameters']:,} | 100.0 % |")
+    )
+
+
 def test_every_file_is_there(made: tuple[Path, tables.Tables]) -> None:
     output, _ = made
     names = {path.name for path in output.iterdir()}
@@ -242,18 +254,15 @@ def test_a_figure_that_no_output_has_is_found(tmp_path: Path) -> None:
     )
 
 
-SPEED = ("bench", "extraction")  # figures of one machine, told with it
-
-
 def test_every_figure_in_the_documents_is_in_an_output_that_is_kept() -> None:
-    paths = [p for p in documents.documents(command.ROOT) if p.parent.name not in SPEED]
-    assert len(paths) > 5
-    assert [str(m) for path in paths for m in numbers.check(path, command.ROOT)] == []
+    paths = documents.documents(command.ROOT)
+    assert len(paths) > 8
+    assert [str(m) for m in numbers.check_all(paths, command.ROOT)] == []
 
 
 def test_a_failed_sweep_stops_the_command(plan: Plan, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tiny: a sweep ended with status 3"):
-        command.evidence(plan, whole(plan), data, tmp_path, lambda overrides: 3)
+        command.evidence(plan, whole(plan), data, tmp_path, False, lambda overrides: 3)
     with pytest.raises(UserError, match="none of absent is in"):
         command.evidence(plan, {g: w for g, w in whole(plan).items() if g.name == "absent"}, data, tmp_path)
     assert read_systems(plan, plan.sets["tiny"], {}, tmp_path) == {}

@@ -4,7 +4,7 @@ The same command goes on after a kill. Exit status 1: a sweep failed, or a figur
 
 DATA=DIR          the folder with ravdess, mosi, meld, cremad; those not there are skipped
 EVIDENCE=quick    every step on made-up data, in minutes; the documents are checked against the kept tables
---only SET        this data set alone (repeat for several)
+--only SET        this data set alone, or full_size (repeat for several)
 --system NAME     this system alone, with the one whose dropout it takes (repeat for several)
 --seeds N         the first N seeds alone
 --tables          train nothing: the tables of what is finished
@@ -21,9 +21,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.evidence import documents, tables
-from experiments.evidence.answers import answer_rows, round_rows, run_rows, score_rows
-from experiments.evidence.grid import Launch, Seeds, launch, read_systems, train
+from experiments.evidence import documents, numbers, tables
+from experiments.evidence.answers import answer_rows, round_rows, run_rows, score_rows, size_rows
+from experiments.evidence.grid import (
+    FULL_SIZE,
+    Launch,
+    Seeds,
+    launch,
+    read_full_size,
+    read_systems,
+    train,
+    train_full_size,
+)
 from experiments.evidence.picture import pictures
 from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, wanted
 from experiments.evidence.search import found, settings_rows, tried
@@ -52,27 +61,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or Path("outputs") / ("evidence-quick" if quick else "evidence")
     plan = read_plan(quick)
     try:
-        grids = [] if options.tables else chosen(plan, options.only)
+        names = [] if options.tables else chosen(plan, options.only)
+        grids = [grid for name, grid in plan.sets.items() if name in names]
         asked = {grid: wanted(plan, grid, options.system, options.seeds) for grid in grids}
-        made = evidence(plan, asked, Path(os.environ.get("DATA") or "data"), output)
+        made = evidence(plan, asked, Path(os.environ.get("DATA") or "data"), output, FULL_SIZE in names)
         if options.write:
             keep(made, output)
         shown = tables.read(KEPT) if quick else made
-        return report(documents.check(documents.documents(ROOT), tables.blocks(shown), ROOT), output)
+        pages = documents.documents(ROOT)
+        mistakes = [*documents.check(pages, tables.blocks(shown), ROOT), *numbers.check_all(pages, ROOT)]
+        return report(mistakes, output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def chosen(plan: Plan, only: Sequence[str] | None) -> list[Grid]:
-    """The data sets to run. UserError for a name that the plan lacks."""
-    if unknown := set(only or ()) - plan.sets.keys():
-        raise UserError(f"--only {sorted(unknown)[0]}: the plan has {', '.join(plan.sets)}")
-    return [grid for name, grid in plan.sets.items() if name in (only or plan.sets)]
+def chosen(plan: Plan, only: Sequence[str] | None) -> list[str]:
+    """What is to be run: data sets, and the run in full size. UserError for a name that the plan lacks."""
+    there = [*plan.sets, FULL_SIZE]
+    if unknown := set(only or ()) - {*there}:
+        raise UserError(f"--only {sorted(unknown)[0]}: the plan has {', '.join(there)}")
+    return [name for name in there if name in (only or there)]
 
 
 def evidence(
-    plan: Plan, asked: Mapping[Grid, Wanted], data: Path, output: Path, start: Launch = launch
+    plan: Plan,
+    asked: Mapping[Grid, Wanted],
+    data: Path,
+    output: Path,
+    full_size: bool = False,
+    start: Launch = launch,
 ) -> tables.Tables:
     """Train, compare, write the tables, the pictures and ``evidence.json``; the tables."""
     skipped = []
@@ -82,11 +100,13 @@ def evidence(
             print(f"note: {data / grid.name} is not there: {grid.name} is skipped; DATA=DIR says where")
             continue
         train(plan, grid, want, (data.resolve(), (output / "runs" / grid.name).resolve()), start)
+    runs = output / "runs"
+    if full_size:
+        train_full_size(plan, (data.resolve(), (runs / FULL_SIZE).resolve()), start)
     # Finished runs that were not asked for count, too: --only takes nothing out of the tables.
-    searched = {name: tried(plan, grid, output / "runs" / name) for name, grid in plan.sets.items()}
+    searched = {name: tried(plan, grid, runs / name) for name, grid in plan.sets.items()}
     read = {
-        name: read_systems(plan, grid, found(searched[name]), output / "runs" / name)
-        for name, grid in plan.sets.items()
+        name: read_systems(plan, grid, found(searched[name]), runs / name) for name, grid in plan.sets.items()
     }
     systems = {name: own for name, own in read.items() if own}
     if not systems:
@@ -97,6 +117,7 @@ def evidence(
         )
     made = compared(plan, systems) | {
         "settings": [row for name, own in searched.items() for row in settings_rows(name, own)],
+        "sizes": size_rows(read_full_size(plan, runs / FULL_SIZE)),
         "runs": [row for name, grid in plan.sets.items() for row in run_rows(plan, grid, read[name])],
     }
     output.mkdir(parents=True, exist_ok=True)

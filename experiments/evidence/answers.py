@@ -10,7 +10,7 @@ from experiments.evidence.outer import OUTER, merged
 from experiments.evidence.plan import Grid, Plan, Question
 from mer_lightning.errors import UserError
 from mer_lightning.report.pairs import in_the_same_round, paired_sums, run_sums
-from mer_lightning.report.runs import Floats, at_round
+from mer_lightning.report.runs import FinishedRun, Floats, at_round
 from mer_lightning.report.statistics import (
     ALPHA,
     MEASURES,
@@ -119,6 +119,23 @@ def _rounds(data: str, system: str, seeds: Seeds) -> Iterator[Row]:
             "low": _number(score.min()),
             "high": _number(score.max()),
         }
+
+
+def size_rows(run: FinishedRun | None) -> list[Row]:
+    """One row per round of the run in full size: sizes and seconds."""
+    if run is None:
+        return []
+    return [
+        {
+            "round": number,
+            "parameters": r.parameters,
+            "left": _number(r.parameters_ratio),
+            "nodes": r.nodes,
+            "macs": r.macs,
+            "seconds": round(r.seconds, 1),
+        }
+        for number, r in enumerate(run.results.rounds)
+    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from experiments.evidence.plan import Found, Grid, Place, Plan, Sweep, Wanted, folder, search_sweeps, sweeps
+from experiments.evidence.plan import (
+    Found,
+    Grid,
+    Place,
+    Plan,
+    Sweep,
+    Wanted,
+    folder,
+    search_sweeps,
+    sizes_sweep,
+    sweeps,
+)
 from experiments.evidence.search import found, tried
 from mer_lightning.errors import UserError
 from mer_lightning.files.atomic import write_text
@@ -13,6 +24,7 @@ from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun, read_run
 
 Seeds = dict[int, list[FinishedRun]]  # seed -> runs, one per outer test fold in order
+FULL_SIZE = "full_size"  # the name of its folder, and of the choice --only
 Launch = Callable[[Sequence[str]], int]
 
 
@@ -26,11 +38,11 @@ def train(plan: Plan, grid: Grid, want: Wanted, place: Place, start: Launch = la
 
     Raises UserError if a sweep failed; the later ones are not started then, because controls follow theirs.
     """
-    _run(grid, search_sweeps(plan, grid, want, place), place[1], start)
-    _run(grid, sweeps(grid, want, found(tried(plan, grid, place[1])), place), place[1], start)
+    _run(grid.name, search_sweeps(plan, grid, want, place), place[1], start)
+    _run(grid.name, sweeps(grid, want, found(tried(plan, grid, place[1])), place), place[1], start)
 
 
-def _run(grid: Grid, asked: Iterable[Sweep], output: Path, start: Launch) -> None:
+def _run(data: str, asked: Iterable[Sweep], output: Path, start: Launch) -> None:
     """A sweep that finished with the same settings is not started again."""
     for sweep in asked:
         done = output / ".done"
@@ -40,13 +52,24 @@ def _run(grid: Grid, asked: Iterable[Sweep], output: Path, start: Launch) -> Non
         if whole and settings in finished:
             continue
         names = ", ".join(system.name for system in sweep.systems)
-        print(f"evidence  {grid.name}: {names}", flush=True)
+        print(f"evidence  {data}: {names}", flush=True)
         if status := start(sweep.overrides):
             raise UserError(
-                f"{grid.name}: a sweep ended with status {status}; see above. "
+                f"{data}: a sweep ended with status {status}; see above. "
                 "What is finished is kept, and the same command goes on"
             )
         write_text(done, finished + settings)
+
+
+def train_full_size(plan: Plan, place: Place, start: Launch = launch) -> None:
+    """``pnao`` in the shape of MER 2023, once. Raises UserError if it failed."""
+    _run(FULL_SIZE, [sizes_sweep(plan, place)], place[1], start)
+
+
+def read_full_size(plan: Plan, output: Path) -> FinishedRun | None:
+    """That run; None where it is not finished."""
+    (path,) = sizes_sweep(plan, (Path(), output)).paths(output)
+    return read_run(path) if RunDirectory(path).finished else None
 
 
 def read_systems(plan: Plan, grid: Grid, chosen: Found, output: Path) -> dict[str, Seeds]:

@@ -1,7 +1,7 @@
 """Figures in the prose of documents: each has to be in an output that an experiment kept."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.evidence.documents import BLOCK, Mistake
@@ -11,6 +11,12 @@ NUMBER = re.compile(r"(?<![\w.,/:])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+(?
 NOT_PROSE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]*>", re.DOTALL | re.MULTILINE)
 KEPT = re.compile(r"(?<![\w.])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?")
 AGREED = {0.95, 95.0, 0.01, 0.05}  # the level of intervals, and the margin: settings, no results
+SPEED = ("bench", "extraction")  # figures of one machine, told with it
+
+
+def check_all(paths: Sequence[Path], root: Path) -> list[Mistake]:
+    """What is wrong in all documents but those on speed."""
+    return [mistake for path in paths if path.parent.name not in SPEED for mistake in check(path, root)]
 
 
 def check(path: Path, root: Path) -> Iterator[Mistake]:

@@ -11,6 +11,7 @@ from mer_lightning.files.plain_yaml import read_yaml
 
 PLAN = Path(__file__).with_name("plan.yaml")
 
+SIZED = "pnao"  # the system whose sizes and times in full size are told
 Found = Mapping[tuple[str, int | None], float]  # system, outer test fold -> dropout
 Place = tuple[Path, Path]  # the folder of the data sets, and that of the runs
 
@@ -71,6 +72,7 @@ class Plan:
     drawn: list[str]
     dropouts: list[float]  # what the search tries
     sets: dict[str, Grid]
+    full_size: str  # overrides of made-up data in the shape of MER 2023
     text: str = field(repr=False)  # of the file
 
 
@@ -122,6 +124,7 @@ def read_plan(quick: bool = False, path: Path = PLAN) -> Plan:
             drawn=found["drawn"],
             dropouts=part["dropouts"],
             sets={name: Grid(name, **settings) for name, settings in part["sets"].items()},
+            full_size=part["full_size"],
             text=text,
         )
 
@@ -172,6 +175,12 @@ def sweeps(grid: Grid, want: Wanted, found: Found, place: Place) -> Iterator[Swe
                 parts.setdefault((dropout, tests), []).append(system)
         for (dropout, tests), same in parts.items():
             yield _sweep(grid, tuple(same), (dropout,), tests, want.seeds, place)
+
+
+def sizes_sweep(plan: Plan, place: Place) -> Sweep:
+    """The command that prunes a network of full size once; its scores say nothing."""
+    grid = Grid("synthetic", plan.full_size, 1)
+    return _sweep(grid, (plan.systems[SIZED],), tuple(plan.dropouts[:1]), (None,), 1, place)
 
 
 def _alike(systems: Sequence[System]) -> Iterator[tuple[System, ...]]:

@@ -14,7 +14,7 @@ SUMMED = {
     "pnao": "`pnao`: the same, in the round chosen on validation",
     "rewind_only": "`rewind_only`: the same rounds without pruning",
 }
-Tables = dict[str, list[Row]]  # scores, answers, rounds, settings, runs
+Tables = dict[str, list[Row]]  # by name: scores, answers, rounds, settings, runs, sizes
 
 
 def write(tables: Tables, folder: Path) -> None:
@@ -51,6 +51,7 @@ def blocks(tables: Tables) -> dict[str, str]:
             "power": by_question(answers, power_cell),
             "sentence": sentence(answers),
             "settings": settings(tables.get("settings", [])),
+            "sizes": sizes(tables.get("sizes", [])),
             "runs": runs(tables.get("runs", [])),
             "figure 2": images(
                 tables["scores"], CONFUSED, "fig2", "what {0} and {1} confuse, and the difference"
@@ -80,6 +81,21 @@ def result(scores: Sequence[Row], data: str) -> str:
         [
             [SUMMED[str(row["system"])], f"{plain(row[measure])} ± {plain(row[f'{measure}_half'])}",
              f"{whole(row['parameters'])} ({percent(row['left'])})"]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def sizes(rows: Sequence[Row]) -> str:
+    """Sizes and seconds of each round in full size."""
+    header = ["round", "parameters", "left", "nodes", "multiplications a clip", "seconds"]
+    return markdown(
+        header,
+        [
+            [
+                str(row["round"]), whole(row["parameters"]), percent(row["left"]), whole(row["nodes"]),
+                whole(row["macs"]), f"{float(row['seconds'] or 0):.0f}",
+            ]
             for row in rows
         ],
     )  # fmt: skip
