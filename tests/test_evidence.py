@@ -31,7 +31,7 @@ questions:
 drawn: [pnao, rewind_only, random]
 full:
   dropouts: [0.2, 0.6]
-  full_size: data=synthetic data.levels=[acoustic_low] data.shared=[visual_face] data.folds=2
+  full_size: data=synthetic data.levels=[acoustic_low] data.shared=[visual_face] data.folds=3
   every: protocol=nested network.dimension=8 folds.workers=1 trainer.epochs=1
   settings:
     rounds: pnao.rounds=1 pnao.rate=0.3 pnao.min_width=2
