@@ -254,6 +254,20 @@ def test_a_figure_that_no_output_has_is_found(tmp_path: Path) -> None:
     )
 
 
+def test_a_claim_without_its_interval_is_found(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    page = tmp_path / "README.md"
+    page.write_text("No better.\nIt is better by some [+.01, +.05]. A loss is not ruled out.\n")
+    assert list(numbers.check(page, tmp_path)) == []
+    page.write_text(
+        "One.\nTwo is\nbetter. And a loss is ruled out, [x](y.md).\n\n## Taken back\n\nIt is better.\n"
+    )
+    assert [str(m) for m in numbers.check(page, tmp_path)] == [
+        "README.md:3: 'better' without its interval",
+        "README.md:3: 'ruled out' without its interval",
+    ]
+
+
 def test_every_figure_in_the_documents_is_in_an_output_that_is_kept() -> None:
     paths = documents.documents(command.ROOT)
     assert len(paths) > 8

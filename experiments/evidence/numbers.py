@@ -11,6 +11,10 @@ NUMBER = re.compile(r"(?<![\w.,/:])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+(?
 NOT_PROSE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]*>", re.DOTALL | re.MULTILINE)
 KEPT = re.compile(r"(?<![\w.])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?")
 AGREED = {0.95, 95.0, 0.01, 0.05}  # the level of intervals, and the margin: settings, no results
+SENTENCE = re.compile(r"\S.*?(?=[.:?!](?:\s|$)|\n\n|\n- |\Z)", re.DOTALL)
+CLAIM = re.compile(r"(?<![Nn]o )(?<!not )\b(better|worse)\b|(?<!not )(?<!hardly ever )\bruled\s+out\b")
+INTERVAL = re.compile(r"\[[-+\u2212.\d]+, [-+\u2212.\d]+\]|\u00b1")
+TAKEN_BACK = "## Taken back"  # quotes such sentences
 SPEED = ("bench", "extraction")  # figures of one machine, told with it
 
 
@@ -20,7 +24,9 @@ def check_all(paths: Sequence[Path], root: Path) -> list[Mistake]:
 
 
 def check(path: Path, root: Path) -> Iterator[Mistake]:
-    """The figures of a document's prose that no output kept in its folder has; of pages on all, in any.
+    """Claims without an interval, and figures of the prose that no output kept in the page's folder has.
+
+    Of pages on all folders, an output of any.
 
     Figures are compared as they are rounded, without their sign: prose says "a loss of .03". Blocks are left
     out: they are compared to the letter.
@@ -30,6 +36,7 @@ def check(path: Path, root: Path) -> Iterator[Mistake]:
     text = path.read_text(encoding="utf-8")
     for skipped in (BLOCK, NOT_PROSE):
         text = skipped.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    yield from _claims(text, path.relative_to(root))
     for found in NUMBER.finditer(text):
         value, digits = _read(found[1])
         scales = (1, 100) if found[2] else (1,)
@@ -38,6 +45,15 @@ def check(path: Path, root: Path) -> Iterator[Mistake]:
         ):
             line = text.count("\n", 0, found.start()) + 1
             yield Mistake(path.relative_to(root), line, f"no output in {here.name} has {found[0].strip()}")
+
+
+def _claims(text: str, shown: Path) -> Iterator[Mistake]:
+    """Sentences that say more than a number, without an interval."""
+    text = text.partition(TAKEN_BACK)[0]
+    for sentence in SENTENCE.finditer(text):
+        if (word := CLAIM.search(sentence[0])) and not INTERVAL.search(sentence[0]):
+            line = text.count("\n", 0, sentence.start() + word.start()) + 1
+            yield Mistake(shown, line, f"{word[0]!r} without its interval")
 
 
 def kept(folder: Path) -> set[float]:

@@ -13,7 +13,7 @@ from mer_lightning.files.atomic import UNFINISHED
 from tests.reliability.judge import FoundError, HangError, judged
 
 ROOT = Path(__file__).parents[2]
-SLICE = 60
+SLICE = 40
 SOAK = 3000
 
 
