@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from sklearn.metrics import f1_score
 
 from experiments.evidence import __main__ as command
 from experiments.evidence import documents, numbers, tables
+from experiments.evidence.answers import ask
 from experiments.evidence.grid import read_systems
-from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, search_sweeps, sweeps, wanted
+from experiments.evidence.plan import Grid, Plan, Question, Wanted, read_plan, search_sweeps, sweeps, wanted
 from mer_lightning.errors import UserError
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.tasks import fit
@@ -142,6 +144,25 @@ def test_the_dropout_with_the_best_validation_score_is_taken(made: tuple[Path, t
         )
 
 
+def test_runs_with_other_settings_are_not_read(
+    plan: Plan, data: Path, made: tuple[Path, tables.Tables]
+) -> None:
+    output, grid = made[0] / "runs/tiny", plan.sets["tiny"]
+    dropouts = {("enf", test): 0.2 for test in grid.tests}
+    assert "enf" in read_systems(plan, grid, dropouts, output)
+    changed = replace(plan.systems["enf"], settings=("protocol=nested", "trainer.epochs=7"))
+    other = replace(plan, systems=plan.systems | {"enf": changed})
+    assert "enf" not in read_systems(other, grid, dropouts, output)
+
+
+def test_a_question_without_a_common_seed_has_no_answer(plan: Plan, made: tuple[Path, tables.Tables]) -> None:
+    output, grid = made[0] / "runs/tiny", plan.sets["tiny"]
+    enf = read_systems(plan, grid, {("enf", test): 0.2 for test in grid.tests}, output)["enf"]
+    question = Question("?", "a", "b")
+    assert ask(question, {"a": enf, "b": {1: enf[0]}}) is None
+    assert ask(question, {"a": enf, "b": enf}) is not None
+
+
 def test_a_part_of_the_plan(plan: Plan) -> None:
     grid = plan.sets["tiny"]
     part = wanted(plan, grid, ["rewind_only"], 1)
@@ -184,7 +205,7 @@ def test_tables_hold_what_the_runs_predicted(made: tuple[Path, tables.Tables]) -
 def test_what_was_run_is_told(made: tuple[Path, tables.Tables]) -> None:
     told = tables.blocks(made[1])["runs"].splitlines()
     assert told[2].startswith("| tiny | each of 2 folds | 1 of 1 | none | ")
-    assert told[3] == "| absent | its own | - | all | 0.0 |"
+    assert told[3] == "| absent | one split | - | all | 0.0 |"
 
 
 def test_sizes_in_full_size_are_told_round_by_round(made: tuple[Path, tables.Tables]) -> None:
@@ -266,6 +287,9 @@ def test_a_claim_without_its_interval_is_found(tmp_path: Path) -> None:
         "README.md:3: 'better' without its interval",
         "README.md:3: 'ruled out' without its interval",
     ]
+    page.write_text("A beats B [-.01, +.05].\n")
+    (mistake,) = numbers.check(page, tmp_path)
+    assert mistake.said == "'beats' beside an interval that holds zero"
 
 
 def test_every_figure_in_the_documents_is_in_an_output_that_is_kept() -> None:

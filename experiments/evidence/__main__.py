@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", action="append", metavar="SET")
     parser.add_argument("--system", action="append", metavar="NAME")
-    parser.add_argument("--seeds", type=int, metavar="N")
+    parser.add_argument("--seeds", type=int, choices=range(1, 100), metavar="N")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--output", type=Path, help="where runs and tables go; outputs/evidence")
@@ -64,7 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [] if options.tables else chosen(plan, options.only)
         grids = [grid for name, grid in plan.sets.items() if name in names]
         asked = {grid: wanted(plan, grid, options.system, options.seeds) for grid in grids}
-        made = evidence(plan, asked, Path(os.environ.get("DATA") or "data"), output, FULL_SIZE in names)
+        made = evidence(
+            plan,
+            asked,
+            Path(os.environ.get("DATA") or "data"),
+            output,
+            FULL_SIZE in names and not options.system,
+        )
         if options.write:
             keep(made, output)
         shown = tables.read(KEPT) if quick else made
@@ -109,7 +115,8 @@ def evidence(
         name: read_systems(plan, grid, found(searched[name]), runs / name) for name, grid in plan.sets.items()
     }
     systems = {name: own for name, own in read.items() if own}
-    if not systems:
+    sized = size_rows(read_full_size(plan, runs / FULL_SIZE))
+    if not systems and not sized:
         raise UserError(
             f"none of {', '.join(g.name for g in asked)} is in {data}; DATA=DIR says where they are"
             if asked
@@ -117,7 +124,7 @@ def evidence(
         )
     made = compared(plan, systems) | {
         "settings": [row for name, own in searched.items() for row in settings_rows(name, own)],
-        "sizes": size_rows(read_full_size(plan, runs / FULL_SIZE)),
+        "sizes": sized,
         "runs": [row for name, grid in plan.sets.items() for row in run_rows(plan, grid, read[name])],
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -176,7 +183,9 @@ def report(mistakes: Sequence[documents.Mistake], output: Path) -> int:
         print(f"error: {mistake}", file=sys.stderr)
     print(f"evidence  {output}")
     if mistakes:
-        print("error: --write writes the documents' blocks from the runs", file=sys.stderr)
+        print(
+            "error: --write writes the blocks from the runs; prose is for a person to mend", file=sys.stderr
+        )
     return 1 if mistakes else 0
 
 

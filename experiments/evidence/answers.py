@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.evidence.grid import Seeds
 from experiments.evidence.outer import OUTER, merged
-from experiments.evidence.plan import Grid, Plan, Question
+from experiments.evidence.plan import Grid, Plan, Question, Row
 from mer_lightning.errors import UserError
 from mer_lightning.report.pairs import in_the_same_round, paired_sums, run_sums
 from mer_lightning.report.runs import FinishedRun, Floats, at_round
@@ -23,7 +23,7 @@ from mer_lightning.report.statistics import (
 )
 from mer_lightning.results.sums import scores
 
-Row = dict[str, str | int | float | None]
+WHOLE = "enf"  # the network that everything is made smaller from
 
 
 def run_rows(plan: Plan, grid: Grid, systems: dict[str, Seeds]) -> list[Row]:
@@ -47,11 +47,23 @@ def score_rows(data: str, systems: dict[str, Seeds]) -> list[Row]:
     """One row per system: test scores of the ensemble and of single networks, and the sizes of both.
 
     The ensemble is scored on all tested utterances at once; single networks each on their own test set.
+    "left" is by the parameters of ``WHOLE``, in one fold.
     """
-    return [_score_row(data, name, seeds) for name, seeds in systems.items()]
+    whole = _parameters(systems[WHOLE]) if WHOLE in systems else None
+    return [_score_row(data, name, seeds, whole) for name, seeds in systems.items()]
 
 
-def _score_row(data: str, system: str, seeds: Seeds) -> Row:
+def _parameters(seeds: Seeds) -> float:
+    """Of what one fold trains, in the chosen rounds: a network, or one for each member; mean over runs."""
+    return float(np.mean([run.results.best.parameters for runs in seeds.values() for run in runs]))
+
+
+def _networks(run: FinishedRun) -> int:
+    """That decide together."""
+    return len(list((run.path / "model").glob("*.safetensors")))
+
+
+def _score_row(data: str, system: str, seeds: Seeds, full: float | None) -> Row:
     runs = [run for folds in seeds.values() for run in folds]
     whole = ensemble_scores(seeds)
     row: Row = {"data": data, "system": system, "seeds": len(seeds), "utterances": _utterances(seeds)}
@@ -65,12 +77,11 @@ def _score_row(data: str, system: str, seeds: Seeds) -> Row:
             f"{measure}_half": _number(found.half),
             f"single_{measure}": _mean(alone),
         }
-    best = [run.results.best for run in runs]
-    networks = np.mean([run.results.folds for run in runs])
+    parameters = _parameters(seeds)
     return row | {
-        "left": _mean([b.parameters_ratio for b in best]),
-        "parameters": round(float(np.mean([b.parameters for b in best]))),
-        "networks": int(networks),
+        "left": None if full is None else _number(parameters / full),
+        "parameters": round(parameters),
+        "networks": _networks(runs[0]),
         "ensemble_parameters": round(
             np.mean([run.results.folds * run.results.best.parameters for run in runs])
         ),
@@ -161,6 +172,8 @@ def ask(question: Question, systems: dict[str, Seeds]) -> Asked | None:
         return None
     first, second = systems[question.first], systems[question.second]
     pairs, sizes = [], []
+    if not first.keys() & second.keys():
+        return None
     for seed in sorted(first.keys() & second.keys()):
         both = list(zip(first[seed], second[seed], strict=True))
         if question.same_round and len(both := in_the_same_round(both)) < len(first[seed]):
@@ -180,7 +193,9 @@ def answer_rows(data: str, systems: dict[str, Seeds], plan: Plan) -> list[Row]:
     """One row per question that can be asked; all tests of the data set are one family, after Holm."""
     asked = [a for question in plan.questions if (a := ask(question, systems))]
     ps = [a.p(plan.margin) for a in asked]
-    levels = iter(holm([p for p in ps if p is not None]))
+    # A question that cannot be asked yet counts as the last: intervals of a part are those of the whole.
+    known = [p for p in ps if p is not None]
+    levels = iter(holm([*known, *[1.0] * (len(plan.questions) - len(known))]))
     return [
         _answer_row(data, a, p, ALPHA if p is None else next(levels), plan.margin)
         for a, p in zip(asked, ps, strict=True)
@@ -204,7 +219,7 @@ def _answer_row(data: str, a: Asked, p: float | None, level: float, margin: floa
         "level": _number(level),
         "p": _number(p),
         "answer": answer(a, low, high, margin),
-        "could_show": _number(detectable(d.parts, d.seeds, d.clusters, level)),
+        "could_show": _number(detectable(d.parts, d.seeds, d.clusters, level) - margin * a.question.no_loss),
         "left": _number(a.left),
         "seeds": d.seeds,
         "clusters": d.clusters,
@@ -217,7 +232,9 @@ def answer(a: Asked, low: float, high: float, margin: float) -> str:
     if lacking := a.difference.lacks(a.unit):
         return f"too few {lacking} to tell"
     if a.question.no_loss:
-        return "yes" if low > -margin else "not shown"
+        if a.left >= 1:
+            return "not smaller"
+        return "yes" if low > -margin else "a loss of the margin" if high < -margin else "not shown"
     said = verdict(low, high)
     return f"{said}, and less than the margin" if -margin < low and high < margin else said
 

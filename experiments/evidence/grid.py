@@ -14,13 +14,13 @@ from experiments.evidence.plan import (
     Wanted,
     folder,
     search_sweeps,
+    settings_of,
     sizes_sweep,
     sweeps,
 )
+from experiments.evidence.record import Record
 from experiments.evidence.search import found, tried
 from mer_lightning.errors import UserError
-from mer_lightning.files.atomic import write_text
-from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.runs import FinishedRun, read_run
 
 Seeds = dict[int, list[FinishedRun]]  # seed -> runs, one per outer test fold in order
@@ -43,22 +43,19 @@ def train(plan: Plan, grid: Grid, want: Wanted, place: Place, start: Launch = la
 
 
 def _run(data: str, asked: Iterable[Sweep], output: Path, start: Launch) -> None:
-    """A sweep that finished with the same settings is not started again."""
+    """A sweep whose runs are finished with the same settings is not started again."""
     for sweep in asked:
-        done = output / ".done"
-        finished = done.read_text(encoding="utf-8") if done.is_file() else ""
-        settings = " ".join(sweep.overrides[:-2]) + "\n"  # but for the place
-        whole = all(RunDirectory(path).finished for path in sweep.paths(output))
-        if whole and settings in finished:
+        record, paths = Record(output), sweep.paths(output)
+        if all(record.finished(path, sweep.settings) for path in paths):
             continue
-        names = ", ".join(system.name for system in sweep.systems)
-        print(f"evidence  {data}: {names}", flush=True)
+        record.add((path for path in paths if not path.exists()), sweep.settings)
+        print(f"evidence  {data}: {', '.join(system.name for system in sweep.systems)}", flush=True)
         if status := start(sweep.overrides):
             raise UserError(
                 f"{data}: a sweep ended with status {status}; see above. "
                 "What is finished is kept, and the same command goes on"
             )
-        write_text(done, finished + settings)
+        record.add(paths, sweep.settings)  # those that lay there, too: the program refuses other settings
 
 
 def train_full_size(plan: Plan, place: Place, start: Launch = launch) -> None:
@@ -68,13 +65,15 @@ def train_full_size(plan: Plan, place: Place, start: Launch = launch) -> None:
 
 def read_full_size(plan: Plan, output: Path) -> FinishedRun | None:
     """That run; None where it is not finished."""
-    (path,) = sizes_sweep(plan, (Path(), output)).paths(output)
-    return read_run(path) if RunDirectory(path).finished else None
+    sweep = sizes_sweep(plan, (Path(), output))
+    (path,) = sweep.paths(output)
+    return read_run(path) if Record(output).finished(path, sweep.settings) else None
 
 
 def read_systems(plan: Plan, grid: Grid, chosen: Found, output: Path) -> dict[str, Seeds]:
     """The systems there are, in the plan's order; a seed counts where it has a run for every test fold."""
     read: dict[str, Seeds] = {}
+    record = Record(output)
     for name, system in plan.systems.items():
         if any((system.like, test) not in chosen for test in grid.tests):
             continue
@@ -82,7 +81,8 @@ def read_systems(plan: Plan, grid: Grid, chosen: Found, output: Path) -> dict[st
             seed: [output / folder(name, chosen[system.like, test], test, seed) for test in grid.tests]
             for seed in range(grid.seeds)
         }
-        whole = {s: own for s, own in paths.items() if all(RunDirectory(path).finished for path in own)}
+        settings = settings_of(grid, system)
+        whole = {s: own for s, own in paths.items() if all(record.finished(path, settings) for path in own)}
         if whole:
             read[name] = {seed: [read_run(path) for path in own] for seed, own in whole.items()}
     return read

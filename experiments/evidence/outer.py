@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ def merged(runs: Sequence[FinishedRun]) -> FinishedRun:
 
     parts = [(run.decision, torch.from_numpy(r)) for run, r in zip(runs, rows, strict=True)]
     decision = concatenated([RowDecisions(r, d.select(r)) for d, r in parts]).decision
-    labels = {
+    labels: dict[str, Any] = {
         name: np.concatenate([getattr(run, name)[r] for run, r in zip(runs, rows, strict=True)])
         for name in ("ids", "fold", "group", "emotion", "valence")
     }

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
-from experiments.evidence.answers import Row
 from experiments.evidence.grid import Seeds
 from experiments.evidence.outer import OUTER, merged
+from experiments.evidence.plan import Row
 from mer_lightning.report.figures import Confusion, confusion_pair_figure
 from mer_lightning.report.figures.style import RC, figure, legend_below, png, stroke, tidy
 from mer_lightning.report.pictures import confusion_counts
@@ -32,11 +32,11 @@ def pictures(rounds: Sequence[Row], found: Mapping[str, Mapping[str, Seeds]]) ->
     return made
 
 
-def confused(*systems: Seeds) -> bytes:
-    """Figure 2: two systems' confusion matrices on all tested utterances, means over seeds."""
+def confused(first: Seeds, second: Seeds) -> bytes:
+    """Figure 2: two systems' confusion matrices on all tested utterances, means over the seeds of both."""
     found = []
-    for name, seeds in zip(CONFUSED, systems, strict=True):
-        runs = [merged(own) for own in seeds.values()]
+    for name, seeds in zip(CONFUSED, (first, second), strict=True):
+        runs = [merged(seeds[seed]) for seed in sorted(first.keys() & second.keys())]
         counts = np.mean([confusion_counts(run, OUTER) for run in runs], axis=0)
         found.append(Confusion(name, runs[0].classes, counts))
     return png(confusion_pair_figure(*found))

@@ -12,6 +12,7 @@ from mer_lightning.files.plain_yaml import read_yaml
 PLAN = Path(__file__).with_name("plan.yaml")
 
 SIZED = "pnao"  # the system whose sizes and times in full size are told
+Row = dict[str, str | int | float | None]  # of a table
 Found = Mapping[tuple[str, int | None], float]  # system, outer test fold -> dropout
 Place = tuple[Path, Path]  # the folder of the data sets, and that of the runs
 
@@ -98,6 +99,7 @@ class Sweep:
     dropouts: tuple[float, ...]
     tests: tuple[int | None, ...]
     seeds: int
+    settings: str  # what the names of its runs' folders do not say
     overrides: list[str]
 
     def paths(self, output: Path) -> list[Path]:
@@ -153,6 +155,11 @@ def folder(system: str, dropout: float | str, test: int | str | None, seed: int 
     ('pnao_d0.5_f1_s0', 'pnao_d0.3_s${seed}')
     """
     return "_".join([system, f"d{dropout}", *([f"f{test}"] * (test is not None)), f"s{seed}"])
+
+
+def settings_of(grid: Grid, system: System) -> str:
+    """What a run's settings are, but for what its folder's name says: data, and settings."""
+    return " ".join([*grid.data.split(), *system.settings])
 
 
 def search_sweeps(plan: Plan, grid: Grid, want: Wanted, place: Place) -> Iterator[Sweep]:
@@ -211,7 +218,7 @@ def _sweep(
         "${seed}",
     )
     return Sweep(
-        systems, dropouts, tests, seeds,
+        systems, dropouts, tests, seeds, settings_of(grid, systems[0]),
         [
             f"seed={_joined(range(seeds))}", *outer, f"network.dropout={_joined(dropouts)}",
             f"+experiment={','.join(experiments)}", *where, *grid.data.split(), *systems[0].settings,

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.evidence.plan import Found, Grid, Plan, System, folder
+from experiments.evidence.plan import Found, Grid, Plan, Row, System, folder, settings_of
+from experiments.evidence.record import Record
 from mer_lightning.files.run_directory import RunDirectory
-
-Row = dict[str, str | int | float | None]
 
 
 class Tried(NamedTuple):
@@ -26,15 +25,19 @@ def tried(plan: Plan, grid: Grid, output: Path) -> list[Tried]:
         for system in plan.systems.values()
         if system.searched
         for test in grid.tests
-        for one in _tried(plan, system, test, output)
+        for one in _tried(plan, system, settings_of(grid, system), test, output)
     ]
 
 
-def _tried(plan: Plan, system: System, test: int | None, output: Path) -> list[Tried]:
-    runs = [(d, RunDirectory(output / folder(system.name, d, test, 0))) for d in plan.dropouts]
-    if not all(run.finished for _, run in runs):
+def _tried(plan: Plan, system: System, settings: str, test: int | None, output: Path) -> list[Tried]:
+    record = Record(output)
+    paths = {d: output / folder(system.name, d, test, 0) for d in plan.dropouts}
+    if not all(record.finished(path, settings) for path in paths.values()):
         return []
-    return [Tried(system.name, test, d, run.read_results().best.selection) for d, run in runs]
+    return [
+        Tried(system.name, test, d, RunDirectory(path).read_results().best.selection)
+        for d, path in paths.items()
+    ]
 
 
 def found(candidates: Sequence[Tried]) -> Found:

@@ -1,11 +1,12 @@
 """Rows as CSV for machines and as Markdown for the documents; both from the same numbers."""
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.evidence.answers import Row
 from experiments.evidence.picture import CONFUSED, SIZES
+from experiments.evidence.plan import Row
 from mer_lightning.files.atomic import write_text
 from mer_lightning.results.prediction import csv_text
 
@@ -79,7 +80,7 @@ def result(scores: Sequence[Row], data: str) -> str:
     return markdown(
         ["", f"{measure.title()}, test", "parameters of one network"],
         [
-            [SUMMED[str(row["system"])], f"{plain(row[measure])} ± {plain(row[f'{measure}_half'])}",
+            [SUMMED[str(row["system"])], with_half(row, measure),
              f"{whole(row['parameters'])} ({percent(row['left'])})"]
             for row in rows
         ],
@@ -112,12 +113,12 @@ def runs(rows: Sequence[Row]) -> str:
         span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else ""
         lines.append([
             data,
-            f"each of {folds} folds" if folds else "its own",
+            f"each of {folds} folds" if folds else "one split",
             f"{span} of {own[0]['planned']}" if seeds else "-",
             "all" if len(missing) == len(own) else ", ".join(missing) or "none",
             f"{sum(float(row['hours'] or 0) for row in own):.1f}",
         ])  # fmt: skip
-    return markdown(["data", "test set", "seeds", "systems not run yet", "hours of training"], lines)
+    return markdown(["data", "test set", "seeds", "systems not run yet", "hours of the runs shown"], lines)
 
 
 def settings(rows: Sequence[Row]) -> str:
@@ -145,10 +146,7 @@ def scores_table(rows: Sequence[Row]) -> str:
     ]  # fmt: skip
     lines = []
     for row in rows:
-        together = [
-            plain(row[m]) + (f" ± {plain(row[f'{m}_half'])}" * (row[f"{m}_half"] is not None))
-            for m in measures
-        ]
+        together = [with_half(row, m) for m in measures]
         alone = [plain(row[f"single_{m}"]) for m in measures]
         sizes = [
             whole(row["parameters"]),
@@ -160,6 +158,12 @@ def scores_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+def with_half(row: Row, measure: str) -> str:
+    """``.7748 ± .0113``: the mean over seeds, and half of its 95 % interval where there are two or more."""
+    half = row[f"{measure}_half"]
+    return plain(row[measure]) + ("" if half is None else f" ± {plain(half)}")
+
+
 def by_question(
     answers: Sequence[Row],
     cell: Callable[[Row], str],
@@ -167,16 +171,24 @@ def by_question(
     total: Callable[[Sequence[Row]], str] | None = None,
 ) -> str:
     """A line per question, a column per data set."""
-    sets = list(dict.fromkeys(str(row["data"]) for row in answers))
+    sets = {str(row["data"]): str(row["measure"]).title() for row in answers}
     lines = []
     for question in dict.fromkeys(str(row["question"]) for row in answers):
         own = {str(row["data"]): row for row in answers if row["question"] == question}
         pair = next(iter(own.values()))
         same = " in the same round" * int(pair["same_round"] or 0)
         asked = f"{question} `{pair['first']}` - `{pair['second']}`{same}"
-        cells = [cell(own[s]) if s in own else "not run" for s in sets]
+        cells = [
+            (cell(own[s]) if answered(own[s]) else str(own[s]["answer"])) if s in own else "not run"
+            for s in sets
+        ]
         lines.append([asked, *cells, *([total(list(own.values()))] if total else [])])
-    return markdown(["question", *sets, *([last] if total else [])], lines)
+    return markdown(["question", *(f"{s}, {m}" for s, m in sets.items()), *([last] if total else [])], lines)
+
+
+def answered(row: Row) -> bool:
+    """Whether there are seeds and speakers enough for a verdict."""
+    return not str(row["answer"]).startswith("too few")
 
 
 def answer_cell(row: Row) -> str:
@@ -186,30 +198,31 @@ def answer_cell(row: Row) -> str:
 
 
 def power_cell(row: Row) -> str:
-    """What the comparison could have shown, and from how much."""
-    return f"{plain(row['could_show'])} ({row['clusters']} {row['unit']}, {row['seeds']} seeds)"
+    """The smallest true difference that the comparison could have shown, and from how much."""
+    return f"{signed(row['could_show'])} ({row['clusters']} {row['unit']}, {row['seeds']} seeds)"
 
 
 def how_many(rows: Sequence[Row]) -> str:
-    """``better on 1 of 4``; of a question of loss ``yes on 1 of 4``."""
+    """``better on 1 of 4``; of a question of loss ``yes on 1 of 4``. Sets without a verdict do not count."""
+    rows = [row for row in rows if answered(row)]
     count = sum(str(row["answer"]).split(",")[0] == row["wanted"] for row in rows)
-    return f"{rows[0]['wanted']} on {count} of {len(rows)}"
+    return f"{rows[0]['wanted']} on {count} of {len(rows)}" if rows else "-"
 
 
 def sentence(answers: Sequence[Row]) -> str:
     """The one under the picture."""
-    rows = [row for row in answers if row["first"] == "pnao" and row["second"] == "rewind_only"]
+    rows = [r for r in answers if (r["first"], r["second"]) == ("pnao", "rewind_only") and answered(r)]
     if not rows:
-        return "`pnao` was not compared with `rewind_only`."
+        return "`pnao` was not compared with `rewind_only` yet."
     said = "; ".join(
-        f"{row['data']}: {percent(row['left'])} left, {signed(row['difference'])} "
-        f"[{signed(row['low'])}, {signed(row['high'])}]"
+        f"{row['data']}: {percent(row['left'])} left, {str(row['measure']).title()} "
+        f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
         for row in rows
     )
     shown = sum(row["answer"] == "yes" for row in rows)
     return (
-        f"`pnao` against the same rounds without pruning, corrected 95 % intervals: {said}. "
-        f"A loss of the margin is ruled out on {shown} of {len(rows)}."
+        "`pnao` minus the same rounds without pruning, corrected 95 % intervals over seeds and speakers: "
+        f"{said}. A loss of a point is ruled out on {shown} of {len(rows)} data sets."
     )
 
 
@@ -221,12 +234,12 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def plain(value: str | int | float | None) -> str:
     """``.7855``; ``-`` for what is not known."""
-    return "-" if value is None else f"{float(value):.4f}".replace("0.", ".", 1)
+    return "-" if value is None else f"{float(value):.4f}".removeprefix("0")
 
 
 def signed(value: str | int | float | None) -> str:
     """``+.0010``."""
-    return "-" if value is None else f"{float(value):+.4f}".replace("0.", ".", 1)
+    return "-" if value is None else re.sub(r"^([-+])0", r"\1", f"{float(value):+.4f}")
 
 
 def percent(value: str | int | float | None) -> str:

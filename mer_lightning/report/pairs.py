@@ -52,7 +52,7 @@ class Comparison:
     measure: str  # what the verdict is about
     seeds: list[int]
     differences: dict[str, Difference | None]  # by measure
-    unit: str  # what a cluster is: "speakers" (or other groups), or "utterances"
+    unit: str  # what a cluster is: "speakers", "groups" of another column, or "utterances"
     other_settings: list[str]  # where the two differ besides what the question is about
     family: int = 1  # how many tests are corrected together
     alpha: float = ALPHA  # the level that Holm's procedure leaves to this one
@@ -192,7 +192,8 @@ def clusters(run: FinishedRun, rows: Ints) -> tuple[Ints, str]:
     if not (run.group[rows] != "").any():
         return np.arange(len(rows)), "utterances"
     keys = cluster_keys(run.group[rows].tolist(), run.ids[rows].tolist())
-    return np.unique(keys, return_inverse=True)[1].astype(np.int64), "speakers"
+    unit = "speakers" if run.config["data"].get("group", "speaker") == "speaker" else "groups"
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64), unit
 
 
 def run_sums(run: FinishedRun, part: str, cluster: Ints) -> Sums:
