@@ -10,7 +10,7 @@ from experiments.evidence.documents import BLOCK, Mistake
 NUMBER = re.compile(r"(?<![\w.,/:])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+(?= ?%))(?![\w/]|[.,]\d)( ?%)?")
 NOT_PROSE = re.compile(r'^```.*?^```|`[^`\n]*`|"[^"\n]*"|\]\([^)]*\)|<[^>]*>', re.DOTALL | re.MULTILINE)
 KEPT = re.compile(r"(?<![\w.])[-+\u2212]?(\d{1,3}(?:,\d{3})+|\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?")
-AGREED = {0.95, 95.0, 0.01, 0.05}  # the level of intervals, and the margin: settings, no results
+AGREED = {0.95, 95.0, 0.01, 0.05, 0.25}  # levels of intervals, the margin, the 0.25 in Com: no results
 SENTENCE = re.compile(r"\S.*?(?=[.:?!](?:\s|$)|\n\n|\n- |\Z)", re.DOTALL)
 CLAIM = re.compile(
     r"(?<!no )(?<!not )\b(better|worse|beats?|outperforms?)\b|(?<!not )(?<!hardly ever )\bruled\s+out\b", re.I
