@@ -37,7 +37,7 @@ from experiments.evidence.picture import pictures
 from experiments.evidence.plan import Grid, Plan, Wanted, read_plan, wanted
 from experiments.evidence.search import found, settings_rows, tried
 from mer_lightning.errors import UserError
-from mer_lightning.files.atomic import write_text
+from mer_lightning.files.atomic import write_bytes, write_text
 
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).with_name("results")
@@ -130,25 +130,25 @@ def evidence(
     output.mkdir(parents=True, exist_ok=True)
     tables.write(made, output)
     for name, picture in pictures(made["rounds"], systems).items():
-        (output / name).write_bytes(picture)
-    write_text(output / "evidence.json", json.dumps(record(plan, systems, skipped), indent=1) + "\n")
+        write_bytes(output / name, picture)
+    write_text(output / "evidence.json", json.dumps(origin(plan, systems, skipped), indent=1) + "\n")
     return made
 
 
-def compared(plan: Plan, found: dict[str, dict[str, Seeds]]) -> tables.Tables:
-    """All tables."""
+def compared(plan: Plan, by_set: Mapping[str, dict[str, Seeds]]) -> tables.Tables:
+    """The tables of scores."""
     return {
-        "scores": [row for name, systems in found.items() for row in score_rows(name, systems)],
-        "answers": [row for name, systems in found.items() for row in answer_rows(name, systems, plan)],
-        "rounds": [row for name, systems in found.items() for row in round_rows(name, systems, plan.drawn)],
+        "scores": [row for name, systems in by_set.items() for row in score_rows(name, systems)],
+        "answers": [row for name, systems in by_set.items() for row in answer_rows(name, systems, plan)],
+        "rounds": [row for name, systems in by_set.items() for row in round_rows(name, systems, plan.drawn)],
     }
 
 
-def record(plan: Plan, found: dict[str, dict[str, Seeds]], skipped: Sequence[str]) -> dict[str, Any]:
-    """What ``evidence.json`` says: the plan, commit, versions. Seeds and hours are in the table of runs."""
+def origin(plan: Plan, by_set: Mapping[str, dict[str, Seeds]], skipped: Sequence[str]) -> dict[str, Any]:
+    """What ``evidence.json`` says: the plan, the versions that trained, the commit that wrote the tables."""
     runs = [
         run
-        for systems in found.values()
+        for systems in by_set.values()
         for seeds in systems.values()
         for each in seeds.values()
         for run in each
@@ -173,7 +173,7 @@ def keep(made: tables.Tables, output: Path) -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     tables.write(made, KEPT)
     for path in [*output.glob("*.png"), output / "evidence.json"]:
-        (KEPT / path.name).write_bytes(path.read_bytes())
+        write_bytes(KEPT / path.name, path.read_bytes())
     documents.write(documents.documents(ROOT), tables.blocks(made))
 
 

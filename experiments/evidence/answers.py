@@ -99,12 +99,17 @@ def ensemble_scores(seeds: Seeds, number: int | None = None) -> Floats:
 
 
 def _utterances(seeds: Seeds) -> int:
-    return len(merged(next(iter(seeds.values()))).ids)
+    return sum(len(run.rows(_tested(run))) for run in next(iter(seeds.values())))
+
+
+def _tested(run: FinishedRun) -> str:
+    return next(iter(run.results.test))
 
 
 def measure_of(seeds: Seeds) -> str:
     """Com where valences are known, else Dis."""
-    return "com" if np.isfinite(ensemble_scores(seeds)[:, MEASURES.index("com")]).all() else "dis"
+    run = next(iter(seeds.values()))[0]
+    return "dis" if run.results.test[_tested(run)].com is None else "com"
 
 
 def round_rows(data: str, systems: dict[str, Seeds], drawn: Sequence[str]) -> list[Row]:
@@ -167,14 +172,18 @@ class Asked:
 
 
 def ask(question: Question, systems: dict[str, Seeds]) -> Asked | None:
-    """First minus second over the seeds of both; None where one was not run."""
+    """First minus second over the seeds of both; None where there is no such seed.
+
+    Raises UserError where the second lacks a round that the first chose.
+    """
     if question.first not in systems or question.second not in systems:
         return None
     first, second = systems[question.first], systems[question.second]
-    pairs, sizes = [], []
-    if not first.keys() & second.keys():
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
         return None
-    for seed in sorted(first.keys() & second.keys()):
+    pairs, sizes = [], []
+    for seed in seeds:
         both = list(zip(first[seed], second[seed], strict=True))
         if question.same_round and len(both := in_the_same_round(both)) < len(first[seed]):
             raise UserError(

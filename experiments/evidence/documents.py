@@ -21,7 +21,7 @@ MARK = re.compile(r"^<!-- evidence:", re.MULTILINE)
 
 
 class Mistake(NamedTuple):
-    """A block that says something else than the runs."""
+    """A place in a document that says something else than the runs."""
 
     file: Path
     line: int

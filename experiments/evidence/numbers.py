@@ -17,10 +17,7 @@ CLAIM = re.compile(
 )
 INTERVAL = re.compile(r"\[([-+\u2212.\d]+), ([-+\u2212.\d]+)\]")
 TAKEN_BACK = "## Taken back"  # quotes such sentences
-OVERALL = (
-    "evidence",
-    "mer2023",
-)  # whose outputs the pages on all folders may quote; the second has the paper's
+OVERALL = ("evidence", "mer2023")  # the pages on all folders may quote these; mer2023 holds the paper's
 SPEED = ("bench", "extraction")  # figures of one machine, told with it
 
 
@@ -79,7 +76,7 @@ def kept(folder: Path) -> set[float]:
 
 
 def _numbers(file: Path) -> Iterator[float]:
-    if file.suffix not in (".csv", ".json", ".md"):
+    if file.suffix not in (".csv", ".md"):
         return
     text = file.read_text(encoding="utf-8")
     for number, power in KEPT.findall(text if file.suffix == ".md" else text.replace(",", " ")):

@@ -19,7 +19,7 @@ Place = tuple[Path, Path]  # the folder of the data sets, and that of the runs
 
 @dataclass(frozen=True)
 class Grid:
-    """A data set: its settings, seeds and outer test folds; 0: its own test set."""
+    """A data set: its settings, seeds and outer test folds; 0: the labels' one split."""
 
     name: str
     data: str

@@ -166,6 +166,9 @@ def test_speakers_are_the_clusters_where_they_are_known(finished: list[FinishedR
     assert unit == "speakers"
     assert cluster[0] == cluster[1]
     assert len(set(cluster)) == 3
+    config = run.config | {"data": run.config["data"] | {"group": "dialogue_id"}}
+    videos = type(run)(**{**vars(some), "config": config})
+    assert clusters(videos, np.arange(4))[1] == "groups"
     nobody = type(run)(**{**vars(run), "group": np.full(4, ""), "ids": np.array(list("wxyz"))})
     assert clusters(nobody, np.arange(4))[1] == "utterances"
 

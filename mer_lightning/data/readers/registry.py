@@ -74,7 +74,7 @@ def odd_tests(corpus: Corpus) -> list[str]:
 def with_test_fold(utterances: tuple[Utterance, ...], fold: int) -> tuple[Utterance, ...]:
     """All labelled utterances in Train&Val but those of the labels' ``fold``, the test set ``fold_F``.
 
-    Each fold in turn as the test set can be it: see RAVDESS in experiments/evidence.
+    For data without a test set each fold can be it in turn, as RAVDESS's in experiments/evidence.
     """
     there = sorted({u.fold for u in utterances} - {NO_FOLD})
     if fold not in there:
