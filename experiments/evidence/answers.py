@@ -17,6 +17,7 @@ from mer_lightning.report.statistics import (
     Difference,
     detectable,
     holm,
+    loss_verdict,
     over_seeds,
     paired_differences,
     verdict,
@@ -243,7 +244,7 @@ def answer(a: Asked, low: float, high: float, margin: float) -> str:
     if a.question.no_loss:
         if a.left >= 1:
             return "not smaller"
-        return "yes" if low > -margin else "a loss of the margin" if high < -margin else "not shown"
+        return loss_verdict(low, high, margin)
     said = verdict(low, high)
     return f"{said}, and less than the margin" if -margin < low and high < margin else said
 

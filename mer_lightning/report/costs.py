@@ -6,7 +6,7 @@ import numpy as np
 
 from mer_lightning.report.pairs import Comparison, common_seeds, in_the_same_round, matches, paired_sums
 from mer_lightning.report.runs import at_round
-from mer_lightning.report.statistics import paired_differences
+from mer_lightning.report.statistics import loss_verdict, paired_differences
 from mer_lightning.report.systems import DataSet, System
 
 MARGIN = 0.01  # one point: a loss below it counts as none when asking what a smaller network costs
@@ -25,8 +25,8 @@ class Cost(Comparison):
         return -MARGIN
 
     def judged(self, low: float, high: float) -> str:
-        """Whether a loss of MARGIN is ruled out."""
-        return "yes" if low > -MARGIN else "not shown"
+        """Whether there is no loss of MARGIN."""
+        return loss_verdict(low, high, MARGIN)
 
 
 def costs(data: DataSet, experiment: str) -> list[Cost]:

@@ -1,6 +1,6 @@
 """The statistics in sentences. "Better" and "worse" need a corrected interval that excludes zero."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mer_lightning.report.costs import MARGIN, Cost
@@ -26,7 +26,9 @@ class Answer:
     @property
     def tone(self) -> str:
         """``better``, ``worse`` or ``open``, for the page's colours."""
-        return {"better": "better", "yes": "better", "worse": "worse"}.get(self.verdict, "open")
+        return {"better": "better", "yes": "better", "worse": "worse", "no": "worse"}.get(
+            self.verdict, "open"
+        )
 
 
 def signed(value: float, digits: int = 4) -> str:
@@ -76,10 +78,10 @@ def cost_sentence(c: Cost) -> str:
     """What is left of a system, and whether that costs a point or more."""
     rounds = ", ".join(map(str, c.rounds))
     loss = f"a loss of {MARGIN:g} {NAMES[c.measure]} or more against {c.second}"
-    said = {"yes": f"{loss} is ruled out", "not shown": f"{loss} is not ruled out"}.get(c.verdict, c.verdict)
+    said = {"yes": f"{loss} is ruled out", "no": f"{loss} is shown", "not shown": f"{loss} is not ruled out"}
     return (
         f"{c.first} keeps {c.parameters_ratio:.1%} of its parameters in the rounds chosen on validation "
-        f"({rounds}): {said}. {evidence(c)}."
+        f"({rounds}): {said.get(c.verdict, c.verdict)}. {evidence(c)}."
     )
 
 
@@ -112,50 +114,59 @@ def power_sentence(power: Sequence[Reach], measure: str) -> str:
 def cautions(data: DataSet, compared: Sequence[Comparison]) -> list[str]:
     """What a reader must know before believing the answers."""
     part, _ = data.headline
-    found = []
+    return [
+        *_of_data(data, part),
+        *_of_systems(data),
+        *_of_clusters(data, part),
+        *(
+            f"{c.first} and {c.second} differ in other settings too ({'; '.join(c.other_settings)}): their "
+            "difference may come from those."
+            for c in compared
+            if c.part == part and c.other_settings
+        ),
+    ]
+
+
+def _of_data(data: DataSet, part: str) -> Iterator[str]:
     if data.synthetic:
-        found.append("The data are synthetic: made up. Nothing here says how well emotions are recognised.")
-    if max(len(system.runs) for system in data.systems) < MIN_SEEDS:
-        found.append(
-            f"Fewer than {MIN_SEEDS} seeds per system: another training of the same system might differ by "
-            "more, so no verdict is given."
-        )
-    if seeing := [system.label for system in data.systems if system.runs[0].results.transductive]:
-        found.append(
-            f"{', '.join(seeing)} learnt from the test sets' features (transductive): the others did not."
-        )
-    for system in data.systems:
-        run = system.runs[0]
-        said = of_test_sets(run.results) + flattered(run.config.get("revision", {}), data.protocol)
-        found += [f"{system.label}: {sentence}" for sentence in said]
-    if len({tuple(system.seeds) for system in data.systems}) > 1:
-        found.append(
-            "Not all systems have the same seeds: compare them by the pairs, which use the seeds both have, "
-            "not by the table's rows or the curves."
-        )
+        yield "The data are synthetic: made up. Nothing here says how well emotions are recognised."
     if part == TRAIN_VAL and data.protocol != "nested":
-        found.append(
+        yield (
             f"There is no test set, and in protocol={data.protocol} the part that is scored also stopped the "
             "training and chose the round. This flatters every score, and most of all systems with many "
             "rounds; protocol=nested does not have this bias."
         )
-    found += [
-        f"{len(data.of(name))} variants of {name} are too many to compare with each other: report fewer."
-        for name in dict.fromkeys(s.experiment for s in data.systems)
-        if len(data.of(name)) > VARIANTS
-    ]
+
+
+def _of_systems(data: DataSet) -> Iterator[str]:
+    if max(len(system.runs) for system in data.systems) < MIN_SEEDS:
+        yield (
+            f"Fewer than {MIN_SEEDS} seeds per system: another training of the same system might differ by "
+            "more, so no verdict is given."
+        )
+    if len({tuple(system.seeds) for system in data.systems}) > 1:
+        yield (
+            "Not all systems have the same seeds: compare them by the pairs, which use the seeds both have, "
+            "not by the table's rows or the curves."
+        )
+    if seeing := [system.label for system in data.systems if system.runs[0].results.transductive]:
+        yield f"{', '.join(seeing)} learnt from the test sets' features (transductive): the others did not."
+    for system in data.systems:
+        run = system.runs[0]
+        for said in of_test_sets(run.results) + flattered(run.config.get("revision", {}), data.protocol):
+            yield f"{system.label}: {said}"
+    for name in dict.fromkeys(system.experiment for system in data.systems):
+        if (count := len(data.of(name))) > VARIANTS:
+            yield f"{count} variants of {name} are too many to compare with each other: report fewer."
+
+
+def _of_clusters(data: DataSet, part: str) -> Iterator[str]:
     run = data.systems[0].runs[0]
     cluster, unit = clusters(run, run.rows(part))
     if unit == "utterances":
-        found.append(
+        yield (
             "Speakers are not known: every utterance counts as if it had its own. Where a speaker has "
             "several, the intervals are too narrow."
         )
     elif (count := len(set(cluster))) < MIN_CLUSTERS:
-        found.append(f"Only {count} {unit} in {part}: too few to tell systems apart, so no verdict is given.")
-    return found + [
-        f"{c.first} and {c.second} differ in other settings too ({'; '.join(c.other_settings)}): their "
-        "difference may come from those."
-        for c in compared
-        if c.part == part and c.other_settings
-    ]
+        yield f"Only {count} {unit} in {part}: too few to tell systems apart, so no verdict is given."

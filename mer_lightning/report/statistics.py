@@ -177,6 +177,13 @@ def verdict(low: float, high: float) -> str:
     return "worse" if high < 0 else NOT_SHOWN
 
 
+def loss_verdict(low: float, high: float, margin: float) -> str:
+    """Whether a difference is no loss of the margin: ``yes``, ``no``, or ``not shown`` where it may be one."""
+    if low > -margin:
+        return "yes"
+    return "no" if high < -margin else "not shown"
+
+
 def detectable(parts: Components, seeds: int, clusters: int, alpha: float, power: float = POWER) -> float:
     """The smallest true difference that a test at level alpha finds with probability ``power``.
 

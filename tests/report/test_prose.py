@@ -78,10 +78,12 @@ def test_a_family_is_corrected_together_without_what_has_no_test() -> None:
 def test_no_loss_is_one_that_is_ruled_out() -> None:
     assert cost(-0.009, 0.02).verdict == "yes"
     assert cost(-0.011, 0.02).verdict == "not shown"
+    assert cost(-0.03, -0.011).verdict == "no"
     sentence = cost_sentence(cost(-0.009, 0.02))
     assert "keeps 60.0% of its parameters" in sentence
     assert "(3, 4): a loss of 0.01 Com or more against enf is ruled out." in sentence
     assert "is not ruled out" in cost_sentence(cost(-0.02, 0.02))
+    assert "a loss of 0.01 Com or more against enf is shown." in cost_sentence(cost(-0.03, -0.011))
 
 
 def test_power_is_told_with_its_numbers() -> None:
