@@ -178,7 +178,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def loss_verdict(low: float, high: float, margin: float) -> str:
-    """Whether a difference is no loss of the margin: ``yes``, ``no``, or ``not shown`` where it may be one."""
+    """Whether a difference is no loss of the margin: ``yes``, ``no``, or ``not shown``."""
     if low > -margin:
         return "yes"
     return "no" if high < -margin else "not shown"
