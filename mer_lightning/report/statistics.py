@@ -122,13 +122,13 @@ def paired_differences(pair: Paired) -> dict[str, Difference | None]:
     """First minus second, with the variances due to seeds and to clusters: those of ``pseudo_values``.
 
     Returns:
-        ``dis``, ``dim``, ``com`` -> Difference; None where there are no labels, or only one cluster.
+        ``dis``, ``dim``, ``com`` -> Difference; None where there are no labels, or one cluster has them all.
     """
     whole = (_scores(pair.first) - _scores(pair.second)).mean(axis=(0, 1))
     found: dict[str, Difference | None] = {}
     for measure, value, pseudo in zip(MEASURES, whole, pseudo_values(pair), strict=True):
         seeds, clusters = pseudo.shape
-        enough = clusters > 1 and bool(np.isfinite(value))
+        enough = clusters > 1 and bool(np.isfinite(value) and np.isfinite(pseudo).all())
         found[measure] = Difference(float(value), components(pseudo), seeds, clusters) if enough else None
     return found
 

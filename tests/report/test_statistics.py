@@ -70,6 +70,18 @@ def pair_of(rng: np.random.Generator, seeds: int, clusters: int) -> tuple[Paired
     return pair, np.array([[by_hand(0, s, r) - by_hand(1, s, r) for r in rows] for s in range(seeds)])
 
 
+def test_valence_of_one_speaker_alone_gives_no_difference_in_it() -> None:
+    pair, _ = pair_of(np.random.default_rng(0), 3, 11)
+    alone = np.arange(11) == 0
+    first, second = (
+        s._replace(error=s.error * alone, labelled=s.labelled * alone) for s in (pair.first, pair.second)
+    )
+    found = paired_differences(Paired(first, second))
+    assert found["dis"] is not None
+    assert found["dim"] is None
+    assert found["com"] is None
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_differences_and_their_variances_against_the_jackknife_by_hand(seeds: int) -> None:
     pair, by_hand = pair_of(np.random.default_rng(seeds), seeds, 11)
