@@ -123,6 +123,12 @@ def test_test_and_predict_say_the_same_as_scores_by_hand(data: FeatureDataModule
         assert validated[f"val/{name}"] == pytest.approx(held_out[name], rel=1e-5)
 
 
+@pytest.mark.parametrize("fold", [-1, 2])
+def test_a_fold_that_is_not_there_is_refused(tmp_path: Path, fold: int) -> None:
+    with pytest.raises(UserError, match=rf"fold={fold}: expected 0 to 1"):
+        FeatureDataModule(write_folder(tmp_path / "data"), **LEVELS, fold=fold)
+
+
 def test_without_a_test_set_the_held_out_fold_is_tested(tmp_path: Path) -> None:
     data = FeatureDataModule(write_folder(tmp_path / "data"), **LEVELS, tests=[], fold=1)
     (told,) = trainer(tmp_path).test(module(data), data, verbose=False)

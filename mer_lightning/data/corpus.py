@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -87,6 +88,7 @@ class Corpus:
         """The names of the test sets."""
         return sorted({u.split for u in self.utterances} - {*TRAIN_SPLITS, UNLABELLED})
 
+    @cached_property  # all features are read for it
     def fingerprint(self) -> Fingerprint:
         """Hashes by which to tell that data are the same: of the labels in order, and of each feature set.
 

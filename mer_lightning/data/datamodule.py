@@ -168,7 +168,15 @@ class FoldData(L.LightningDataModule):
 
     @property
     def class_weights(self) -> Tensor:
-        """(C,) how much rarer each emotion of the training part is than the most frequent; 0: not there."""
+        """(C,) how much rarer each emotion is in training than the most frequent; 0: not there.
+
+        ``balanced`` batches make all that are there equally frequent.
+        """
+        return (self._rarity > 0).float() if self.balanced else self._rarity
+
+    @property
+    def _rarity(self) -> Tensor:
+        """(C,) the same among the utterances of the training part."""
         counts = np.bincount(self.emotion[self.train_rows] + 1, minlength=len(self.corpus.classes) + 1)[1:]
         return torch.from_numpy(np.where(counts > 0, counts.max() / np.maximum(counts, 1), 0.0)).float()
 
@@ -205,7 +213,7 @@ class FoldData(L.LightningDataModule):
     def _sampling_weights(self) -> Tensor:
         """(n,) of the training part: all emotions alike, unknown ones as often as they are."""
         emotion = torch.from_numpy(self.emotion[self.train_rows])
-        weights = torch.where(emotion >= 0, self.class_weights[emotion.clamp_min(0)], 0.0)
+        weights = torch.where(emotion >= 0, self._rarity[emotion.clamp_min(0)], 0.0)
         known = emotion >= 0
         weights *= known.sum() / weights.sum()
         return torch.where(known, weights, 1.0)

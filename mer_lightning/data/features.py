@@ -8,6 +8,7 @@ from mer_lightning.config.schema import group_type
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.data.folds import check_folds, draw_folds
 from mer_lightning.data.readers.registry import read_corpus
+from mer_lightning.errors import UserError
 
 
 class FeatureDataModule(FoldData):
@@ -74,4 +75,6 @@ class FeatureDataModule(FoldData):
         corpus = read_corpus(config)
         drawn = draw_folds(corpus, folds, seed, protocol)
         check_folds(corpus, drawn, protocol)
+        if fold not in range(count := int(drawn.max()) + 1):
+            raise UserError(f"fold={fold}: expected 0 to {count - 1}")
         super().__init__(corpus, drawn, fold, protocol, batch_size, seed, clip, balanced)

@@ -3,6 +3,7 @@
 import csv
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,14 +89,27 @@ def check_folds(
     return lines
 
 
-def check_groups(corpus: Corpus, config: DataConfig, protocol: str = "paper") -> list[str]:
-    """A warning where folds are drawn and nobody says which utterances must stay together."""
-    if (
-        protocol == "fixed"
-        or isinstance(config.folds, str)
-        or not config.group
-        or any(u.group for u in corpus.utterances)
-    ):
+def straddling(groups: Sequence[str], folds: NDArray[np.int64]) -> list[str]:
+    """The groups, (n,) with "" where not known, that have utterances in more than one fold."""
+    seen: dict[str, set[int]] = {}
+    for group, fold in zip(groups, folds.tolist(), strict=True):
+        seen.setdefault(group, set()).add(fold)
+    return sorted(group for group, own in seen.items() if group and len(own) > 1)
+
+
+def check_groups(
+    corpus: Corpus, folds: NDArray[np.int64], config: DataConfig, protocol: str = "paper"
+) -> list[str]:
+    """A warning where utterances that must stay together do not, or nobody says which must."""
+    groups = [u.group for u in _trainval(corpus)]
+    if protocol == "fixed" or not config.group:
+        return []
+    if apart := straddling(groups, folds):
+        return [
+            f"data.folds=column: {len(apart)} of {len({*groups} - {''})} of column {config.group} are in "
+            f"several folds ({apart[0]}, for example), which flatters Train&Val"
+        ]
+    if isinstance(config.folds, str) or any(u.group for u in corpus.utterances):
         return []
     return [
         "no speakers are known, so clips of one speaker may be in several folds, which flatters Train&Val; "

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -51,11 +51,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         for made in temporary.rglob("*"):
             made.chmod(0o755 if made.is_dir() else 0o644)  # some libraries write for the owner alone
         temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)  # an older one of ours: refuse_foreign has seen to that
+        shutil.rmtree(path, ignore_errors=True)  # an older one of ours: its caller has seen to that
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def refuse_strangers(folder: Path, names: Collection[str]) -> None:
+    """A UserError where a folder that is to be replaced holds what is not among the ``names`` of ours."""
+    strangers = sorted({path.name for path in folder.iterdir()}.difference(names)) if folder.is_dir() else []
+    if strangers:
+        raise UserError(
+            f"{folder} would be replaced, and holds {strangers[0]}, which is not of this program: move it"
+        )
 
 
 @contextmanager

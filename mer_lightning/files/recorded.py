@@ -70,6 +70,7 @@ class Round:
     test: dict[str, AllScores]  # protocol=fixed: of the chosen round alone
     compact_error: float
     notes: list[str]
+    widths: dict[str, list[int]] = field(default_factory=dict)  # group -> nodes per fold
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mer_lightning.data.corpus import NO_FOLD
+from mer_lightning.data.folds import straddling
 from mer_lightning.files.recorded import Data
 from mer_lightning.report.findings import Findings
 from mer_lightning.report.runs import FinishedRun
@@ -96,10 +98,19 @@ def protocol_text(data: DataSet, runs: list[FinishedRun]) -> str:
     if data.protocol == "fixed":
         return PROTOCOLS["fixed"]
     grouped = setting(runs, "data.group")
-    apart = f", no {grouped} in two folds" if grouped and any(runs[0].group) else ""
+    apart = f", no {grouped} in two folds" if grouped and any(runs[0].group) and kept_together(runs) else ""
     tests = " Test sets were scored by the folds' networks together." if data.parts[1:] else ""
     folds = listed(run.results.folds for run in runs)
     return f"Train&Val was divided into {folds} folds{apart}. {PROTOCOLS[data.protocol]}{tests}"
+
+
+def kept_together(runs: Iterable[FinishedRun]) -> bool:
+    """Whether no group has utterances in two folds of a run."""
+    return not any(
+        straddling(run.group[held_out], run.fold[held_out])
+        for run in runs
+        for held_out in [run.fold != NO_FOLD]
+    )
 
 
 def training_text(runs: list[FinishedRun]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mer_lightning.errors import UserError
-from mer_lightning.files.atomic import new_folder, write_text
+from mer_lightning.files.atomic import new_folder, refuse_strangers, write_text
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report import latex, table
 from mer_lightning.report.findings import Findings, findings, statistics_json
@@ -17,6 +17,7 @@ from mer_lightning.report.runs import find_runs, read_run
 from mer_lightning.report.systems import data_sets
 
 INDEX = "index.html"
+FILES = (INDEX, "table1.csv", "table1.md", "table1.tex", "methods.md", "statistics.json", "figures")
 OURS = '<meta name="generator" content="mer_lightning">'  # in the head of every page
 
 
@@ -38,10 +39,11 @@ def write_report(runs_dir: Path, formats: Sequence[str] = ("png",)) -> list[Find
 
 
 def report_folder(runs_dir: Path) -> Path:
-    """``runs_dir/report``. Raises UserError if it is there and not a report."""
+    """``runs_dir/report``. Raises UserError if it is there and not a report, or somebody added to it."""
     target = runs_dir / "report"
     if target.exists() and not ours(target / INDEX):
         raise UserError(f"{target} exists, and is not a report; move it, or give another report.runs")
+    refuse_strangers(target, FILES)
     return target
 
 

@@ -13,6 +13,7 @@ from mer_lightning.model.metrics import DIM_WEIGHT, MER_VARIANCE, class_scores
 from mer_lightning.results.sums import Floats, Sums, cluster_sums, scores
 
 DRAWS = 1000
+AT_ONCE = 2**24  # numbers drawn, in memory
 
 
 class Candidate(Protocol):
@@ -49,15 +50,22 @@ def selection_error(
 ) -> float:
     """Standard error of a round's selection score, by the bootstrap over clusters within each fold.
 
-    A cluster is a group (speaker, video), or an utterance where groups are not known.
+    A cluster is a group (speaker, video), or an utterance where groups are not known. Where a fold has one
+    cluster, as when each speaker is left out in turn, the folds' scores tell: ``s / sqrt(F)``.
 
     Args:
         stopping: each fold's decisions on the part that stops its training.
     """
     generator = np.random.default_rng(seed)
     with_valence = all(np.isfinite(corpus.valences[part.rows]).any() for part in stopping)
-    drawn = [redrawn(part_sums(part, corpus), generator) for part in stopping]
     variance = corpus.valence_variance if with_valence else 1.0
+    parts = [part_sums(part, corpus) for part in stopping]
+    if len(parts) > 1 and min(len(sums.error) for sums in parts) == 1:
+        whole = [
+            selections(Sums(*(s.sum(axis=0) for s in p)), variance, with_valence, monitor) for p in parts
+        ]
+        return float(np.nanstd(whole, ddof=1) / np.sqrt(len(parts)))
+    drawn = [redrawn(sums, generator) for sums in parts]
     by_fold = [selections(sums, variance, with_valence, monitor) for sums in drawn]
     return float(np.nanstd(np.mean(by_fold, axis=0), ddof=1))
 
@@ -82,8 +90,13 @@ def part_sums(part: RowDecisions, corpus: Corpus) -> Sums:
 def redrawn(sums: Sums, generator: np.random.Generator) -> Sums:
     """Totals over K clusters drawn with replacement from the K, DRAWS times."""
     count = len(sums.error)
-    times = generator.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
-    return Sums(*(np.tensordot(times, s, axes=1) for s in sums))
+    at_once = min(DRAWS, max(1, AT_ONCE // count))
+    blocks = []
+    for start in range(0, DRAWS, at_once):
+        draws = min(at_once, DRAWS - start)
+        times = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+        blocks.append([np.tensordot(times, s, axes=1) for s in sums])
+    return Sums(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
 def selections(sums: Sums, variance: float, with_valence: bool, monitor: str = "score") -> Floats:

@@ -43,11 +43,16 @@ def header(classes: Sequence[str], branch_names: Sequence[str]) -> list[str]:
     return ["predicted_emotion", "predicted_valence", *posteriors, *weights]
 
 
-def predictions_csv(corpus: Corpus, parts: Sequence[RowDecisions], branch_names: Sequence[str]) -> str:
-    """One row per utterance: Train&Val out of fold, the test sets by the mean over the folds."""
+def predictions_csv(
+    corpus: Corpus, parts: Sequence[RowDecisions], branch_names: Sequence[str], has_valence: bool
+) -> str:
+    """One row per utterance: Train&Val out of fold, the test sets by the mean over the folds.
+
+    has_valence: whether valences were learnt; else their column is empty.
+    """
     names = ["utterance_id", "split", "fold", "group", "emotion", "valence"]
     names += header(corpus.classes, branch_names)
-    predicted = Prediction.of(in_order(parts), corpus.classes).rows()
+    predicted = Prediction.of(in_order(parts), corpus.classes).rows(has_valence)
     fold = {row: number for number, part in enumerate(parts[:-1]) for row in part.rows.tolist()}
     rows = []
     for row, (u, cells) in enumerate(zip(corpus.utterances, predicted, strict=True)):

@@ -31,14 +31,19 @@ def resolved(priors: Priors, classes: Sequence[str], log_posterior: Tensor, trai
 
     Raises UserError unless exactly the classes are named.
     """
+    check_named(priors, classes)
     if isinstance(priors, str):
         return estimated_priors(log_posterior, trained)
-    if wrong := sorted(set(classes) ^ set(priors)):
+    given = torch.tensor([float(priors[name]) for name in classes], dtype=torch.float64)
+    return given / given.sum()
+
+
+def check_named(priors: Priors | None, classes: Sequence[str]) -> None:
+    """A UserError for priors that name other emotions than exactly the classes."""
+    if isinstance(priors, Mapping) and (wrong := sorted(set(classes) ^ set(priors))):
         raise UserError(
             f"priors: {wrong[0]!r}: expected a number for each of {', '.join(classes)}, no others"
         )
-    given = torch.tensor([float(priors[name]) for name in classes], dtype=torch.float64)
-    return given / given.sum()
 
 
 def told(priors: Mapping[str, float]) -> str:

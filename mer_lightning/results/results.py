@@ -84,7 +84,7 @@ def write_files(
     write_text(run.rounds, rounds_csv(summaries, full))
     trained = {member: read_network(stem) for member, stem in networks.items()}
     branch_names = union([t.network.branch_names for t in trained.values()])
-    write_text(run.predictions, predictions_csv(corpus, parts, branch_names))
+    write_text(run.predictions, predictions_csv(corpus, parts, branch_names, has_valence(corpus)))
     write_decisions(run.decisions, RowDecisions(torch.arange(len(corpus.utterances)), in_order(parts)))
     with new_folder(run.model) as folder:
         for member, network in trained.items():
@@ -103,11 +103,16 @@ def describe(config: Config, corpus: Corpus, trained: Mapping[Member, Trained], 
         networks=tuple(trained),
         features=needed_features(t.network.architecture for t in trained.values()),
         extractors=corpus.extractors,
-        valence=bool(np.isfinite(corpus.valences[corpus.rows(TRAIN_SPLITS)]).any()),
+        valence=has_valence(corpus),
         standardise=config.data.standardise,
         priors=tuple(training_priors(config, corpus).tolist()),
         origin={"experiment": config.experiment_name, "data": corpus.name, "round": number},
     )
+
+
+def has_valence(corpus: Corpus) -> bool:
+    """Whether there are valences to learn from."""
+    return bool(np.isfinite(corpus.valences[corpus.rows(TRAIN_SPLITS)]).any())
 
 
 def results_of(
@@ -148,7 +153,11 @@ def rounds_csv(summaries: Sequence[RoundSummary], full: float) -> str:
     rows = []
     for s in summaries:
         row = vars(s.entry(full))
-        flat = {k: v for k, v in row.items() if k not in ("validation", "by_fold", "test", "notes", "epochs")}
+        flat = {
+            k: v
+            for k, v in row.items()
+            if k not in ("validation", "by_fold", "test", "notes", "epochs", "widths")
+        }
         flat["epochs"] = " ".join(map(str, row["epochs"]))
         scores = {"validation": s.validation} | {f"test_{split}": x for split, x in s.test.items()}
         flat |= {f"{part}_{name}": v for part, x in scores.items() for name, v in x.flat().items()}

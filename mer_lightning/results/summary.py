@@ -53,6 +53,7 @@ class RoundSummary:
             test=self.test,
             compact_error=max(r.difference for r in self.records),
             notes=[f"fold {r.fold}: {note}" for r in self.records for note in r.notes],
+            widths={group: [r.widths[group] for r in self.records] for group in self.records[0].widths},
         )
 
 

@@ -52,7 +52,7 @@ def members(config: Config, corpus: Corpus) -> dict[str, Config]:
 
 def check_same_data(run: RunDirectory, corpus: Corpus) -> None:
     """A UserError if ``run`` was not on the same labels, in the same order, and the same features."""
-    theirs, ours = run.read_fingerprint(), corpus.fingerprint()
+    theirs, ours = run.read_fingerprint(), corpus.fingerprint
     changed = [name for name, digest in theirs.features.items() if ours.features.get(name, digest) != digest]
     if theirs.labels != ours.labels or changed:
         what = "the labels" if theirs.labels != ours.labels else f"feature set {changed[0]!r}"
@@ -64,10 +64,8 @@ def check_same_data(run: RunDirectory, corpus: Corpus) -> None:
 def combine(config: Config, directory: RunDirectory, corpus: Corpus, runs: Sequence[RunDirectory]) -> None:
     """Write the results of the finished ``runs`` together.
 
-    Raises UserError where the runs are not on the same utterances, labels and folds.
+    Raises UserError where the runs are not on the same folds.
     """
-    for run in runs:
-        check_same_data(run, corpus)
     drawn = same_folds(runs, corpus)
     write_folds(directory.folds, corpus, drawn)
     folds, n = int(drawn.max()) + 1, len(corpus.utterances)
@@ -155,15 +153,22 @@ def total(records: Sequence[RoundRecord]) -> RoundRecord:
     """The sizes and times of several systems' networks on one fold, added up."""
     summed = ("parameters", "nodes", "macs", "epochs", "seconds")
     sums: dict[str, Any] = {name: sum(getattr(r, name) for r in records) for name in summed}
-    return replace(records[0], round=0, notes=[], history=[], **sums)
+    widths = {f"system_{k}.{group}": n for k, r in enumerate(records) for group, n in r.widths.items()}
+    return replace(records[0], round=0, notes=[], history=[], widths=widths, **sums)
 
 
-def given_runs(config: Config) -> list[RunDirectory]:
-    """The finished runs named by ``combine.runs``. UserError for one that is not finished."""
+def given_runs(config: Config, corpus: Corpus) -> list[RunDirectory]:
+    """The finished runs named by ``combine.runs``.
+
+    Raises UserError for one that is not finished, or is on other utterances, labels or folds.
+    """
     runs = [RunDirectory(Path(path)) for path in config.combine.runs]
     if len(runs) == 1:
         raise UserError(f"combine.runs={config.combine.runs}: name at least two finished runs")
     for run in runs:
         if run.read_results().priors:
             raise UserError(f"combine.runs: {run.path} has posteriors under priors=; combine runs without")
+        check_same_data(run, corpus)
+    if runs:
+        same_folds(runs, corpus)
     return runs

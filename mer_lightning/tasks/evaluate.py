@@ -15,7 +15,7 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.paths import require_sets
 from mer_lightning.errors import UserError
-from mer_lightning.files.atomic import new_folder
+from mer_lightning.files.atomic import new_folder, refuse_strangers
 from mer_lightning.files.recorded import AllScores
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.report.conditions import Study, ablation, noise
@@ -29,6 +29,7 @@ from mer_lightning.results.priors import resolved, said
 from mer_lightning.views.terminal import number, print_whole
 
 FILE = "evaluation.json"
+FILES = (FILE, "predictions.csv", "groups.csv", "ablation.csv", "noise.csv", "figures", INDEX)
 SHOWN = ("dis", "uar", "accuracy", "dim", "ccc", "com")
 ADVICE = "the model needs it: name the sets as they were in training"
 
@@ -38,6 +39,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     output = Path(str(config.output)).expanduser()
     if output.exists() and not ((output / FILE).is_file() and ours(output / INDEX)):
         raise UserError(f"output={output}: exists, and is not an evaluation to replace; give another name")
+    refuse_strangers(output, FILES)
     predictor = load(str(config.model.path), config.model.fold, config.model.revision)
     predictor = predictor.doing_without(config.model.without)
     corpus = read(config.data, predictor)
@@ -81,7 +83,7 @@ def write(folder: Path, found: Evaluation, predictor: Predictor, studies: Sequen
         "priors": dict(zip(predictor.classes, predictor.priors, strict=False)),
     }
     (folder / FILE).write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    table = predictions_csv(found.corpus, [found.decisions], predictor.branch_names)
+    table = predictions_csv(found.corpus, [found.decisions], predictor.branch_names, predictor.has_valence)
     (folder / "predictions.csv").write_text(table, encoding="utf-8")
     if found.by_group:
         rows = [[name, *(getattr(s, m) for m in SHOWN)] for name, s in found.by_group.items()]

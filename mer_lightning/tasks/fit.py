@@ -21,18 +21,21 @@ from mer_lightning.files.atomic import write_text
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.files.strict_json import as_json
 from mer_lightning.report.report import write_run_report
+from mer_lightning.results.priors import check_named
 from mer_lightning.results.results import write_results
 from mer_lightning.tasks.combine import check_same_data, combine, given_runs, members
 from mer_lightning.training.callbacks import make_callbacks
 from mer_lightning.training.crossval import cross_validate, follow
 from mer_lightning.training.devices import check_devices
 from mer_lightning.training.ranks import together
-from mer_lightning.training.revision import flattered
+from mer_lightning.training.revision import check_unlabelled, flattered
 from mer_lightning.training.shared import take_round_0
 from mer_lightning.training.signals import interruptible
 from mer_lightning.views.rounds import Rounds
 from mer_lightning.views.terminal import Display, show_results
 from mer_lightning.views.tracking import Trackers, tracking
+
+DATA_PLACES = ("data.root", "data.labels")  # what is there is told by data.json, better than by a path
 
 
 def run(config: Config, directory: RunDirectory) -> None:
@@ -50,7 +53,7 @@ def complete(config: Config, directory: RunDirectory) -> None:
     with directory.locked():
         directory.refuse_foreign()
         directory.sweep_up()
-        refuse_another_configuration(config, directory)
+        refuse_another_run(config, directory)
         try:
             with tracking(config, directory) as trackers:
                 if not directory.finished:
@@ -68,9 +71,13 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     corpus = read_corpus(config.data)
     config.check_levels(len(corpus.levels))
     check_accelerator(config)
+    check_named(config.priors, corpus.classes)
+    check_unlabelled(config.revision, corpus)
+    if config.pnao.like is not None and config.pnao.control != "none":
+        check_reference(config, RunDirectory(Path(config.pnao.like)), corpus)
     folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = [*corpus.notes, *check_folds(corpus, folds, config.protocol, config.trainer.monitor)]
-    warnings += check_groups(corpus, config.data, config.protocol)
+    warnings += check_groups(corpus, folds, config.data, config.protocol)
     warnings += clipped(config, corpus)
     warnings += flattered(vars(config.revision), config.protocol)
     make_callbacks(config.callbacks)  # one that cannot be made is known before anything is trained
@@ -109,9 +116,9 @@ def clipped(config: Config, corpus: Corpus) -> list[str]:
 def combine_systems(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     """Train the systems that ``combine`` names, or take the finished ones, and combine them."""
     corpus = read_corpus(config.data)
+    runs = given_runs(config, corpus)
     begin(config, directory, corpus)
     trackers.start()
-    runs = given_runs(config)
     if not runs:
         for name, member in members(config, corpus).items():
             runs.append(finished_beside(member, directory, corpus) or RunDirectory(directory.members / name))
@@ -126,7 +133,7 @@ def begin(config: Config, directory: RunDirectory, corpus: Corpus) -> None:
     if directory.data.is_file():
         check_same_data(directory, corpus)
     else:
-        write_text(directory.data, as_json(corpus.fingerprint()))
+        write_text(directory.data, as_json(corpus.fingerprint))
 
 
 def check_accelerator(config: Config) -> None:
@@ -135,23 +142,36 @@ def check_accelerator(config: Config) -> None:
         raise UserError("trainer.accelerator=gpu: no GPU of CUDA here; take trainer.accelerator=auto or cpu")
 
 
-def refuse_another_configuration(config: Config, directory: RunDirectory) -> None:
-    """A UserError where the directory holds a run with other settings."""
-    if directory.config.is_file() and (different := differences(directory.read_config(), recorded(config))):
+def refuse_another_run(config: Config, directory: RunDirectory) -> None:
+    """A UserError where the directory holds a run with other settings, or a finished one on other data."""
+    if not directory.config.is_file():
+        return
+    saved, mine = directory.read_config(), recorded(config)
+    if different := differences(saved, mine):
         raise UserError(
             f"{directory.path} holds a run with another configuration ({different[0]}); continue it with "
             "its own settings, or choose another hydra.run.dir"
         )
+    if directory.finished and data_places(saved) != data_places(mine):
+        check_same_data(directory, read_corpus(config.data))
 
 
 def differences(saved: dict[str, Any], mine: dict[str, Any]) -> list[str]:
-    """Sentences on the keys in which two configurations would give different results."""
+    """Sentences on the keys in which two configurations would give different results.
+
+    Not on where the data are: whether they are the same is for ``check_same_data``.
+    """
     there, now = flat(identity(saved)), flat(identity(mine))
     return [
         f"{key}: {there.get(key)} there, {now.get(key)} now"
-        for key in sorted({*there, *now})
+        for key in sorted({*there, *now}.difference(DATA_PLACES))
         if there.get(key) != now.get(key)
     ]
+
+
+def data_places(config: dict[str, Any]) -> list[str | None]:
+    """Where the data are, as a configuration says."""
+    return [flat(config).get(key) for key in DATA_PLACES]
 
 
 def saved_or_drawn_folds(config: Config, directory: RunDirectory, corpus: Corpus) -> NDArray[np.int64]:
@@ -163,11 +183,7 @@ def saved_or_drawn_folds(config: Config, directory: RunDirectory, corpus: Corpus
 
 def with_reference(config: Config, directory: RunDirectory, corpus: Corpus) -> Config:
     """A control needs the PNAO run whose sizes it matches: named by ``pnao.like``, beside it, or its own."""
-    if config.pnao.control == "none":
-        return config
-    if config.pnao.like is not None:
-        check_reference(config, RunDirectory(Path(config.pnao.like)))
-        check_same_data(RunDirectory(Path(config.pnao.like)), corpus)
+    if config.pnao.control == "none" or config.pnao.like is not None:
         return config
     plain = replace(config, experiment_name="pnao", pnao=replace(config.pnao, control="none"))
     reference = finished_beside(plain, directory, corpus) or RunDirectory(directory.reference)
@@ -179,22 +195,23 @@ def finished_beside(config: Config, directory: RunDirectory, corpus: Corpus) -> 
     """A finished run of ``config`` in the same parent folder, as sweeps lay them out; or None."""
     for path in sorted(directory.path.parent.iterdir()):
         run = RunDirectory(path)
-        if not (run.finished and run.config.is_file()):
-            continue
         try:
+            if not (run.finished and run.config.is_file()):
+                continue
             saved = run.read_config() | {"experiment_name": ""}
             if not differences(saved, recorded(config) | {"experiment_name": ""}):
                 check_same_data(run, corpus)
                 return run
-        except UserError:  # a neighbour that is damaged, or of other data, is no concern of this run
+        except (UserError, OSError):  # a neighbour that is damaged, another's, or of other data
             continue
     return None
 
 
-def check_reference(config: Config, reference: RunDirectory) -> None:
+def check_reference(config: Config, reference: RunDirectory, corpus: Corpus) -> None:
     """A control and its reference must differ in nothing but the way of pruning."""
     reference.read_results()
     ours = recorded(replace(config, pnao=replace(config.pnao, control="none", like=None), experiment_name=""))
     theirs = reference.read_config() | {"experiment_name": ""}
     if different := differences(theirs, ours):
         raise UserError(f"pnao.like={reference.path} is not the same experiment: {different[0]}")
+    check_same_data(reference, corpus)

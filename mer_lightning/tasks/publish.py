@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mer_lightning.config.schema import Config
 from mer_lightning.errors import UserError
-from mer_lightning.files.atomic import new_folder, write_text
+from mer_lightning.files.atomic import new_folder, refuse_strangers, write_text
 from mer_lightning.files.checksums import CHECKSUMS, check_whole
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.results.card import card
@@ -26,7 +26,6 @@ def run(config: Config, directory: RunDirectory) -> None:
         )
     if not source.finished:
         raise UserError(f"{source.path}: no finished run; its results.json says what the card tells")
-    refuse_foreign(target)
     results, predictor = source.read_results(), load(source.path)
     description = read_description(source.model)
     names = [f"{m.file}.{kind}" for m in description.networks for kind in ("json", "safetensors")]
@@ -39,6 +38,7 @@ def run(config: Config, directory: RunDirectory) -> None:
         address=f"hf://{config.publish.name}" if config.publish.name else "FOLDER",
         by_speaker=predictor.standardise == "speaker",
     )
+    refuse_foreign(target, text)
     with new_folder(target) as folder:
         for name in (FILE, *names):
             check_whole(source.model / name, REMEDY)
@@ -49,10 +49,20 @@ def run(config: Config, directory: RunDirectory) -> None:
     print(f"published   {target}: read {CARD}, then upload it, hf upload OWNER/NAME {target}")
 
 
-def refuse_foreign(target: Path) -> None:
-    """A UserError for an ``output`` that is there and is no folder of this task."""
+def refuse_foreign(target: Path, text: str) -> None:
+    """A UserError for an ``output`` that is there, unless it is a model of this task as it was written.
+
+    text: of the card that is to be written.
+    """
     if not target.exists():
         return
     names = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
-    if (names and not {CARD, FILE, CHECKSUMS} <= names) or ".git" in names:
+    if names and not {CARD, FILE, CHECKSUMS} <= names:
         raise UserError(f"output={target} exists, and is not a published model; give another folder")
+    if names:
+        lines = (target / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+        refuse_strangers(target, {CARD, CHECKSUMS, *(line.partition("  ")[2] for line in lines)})
+        if (target / CARD).read_text(encoding="utf-8", errors="replace") != text:
+            raise UserError(
+                f"{target / CARD} has another text, yours perhaps: move it, or give another output"
+            )

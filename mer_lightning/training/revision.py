@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mer_lightning.config.groups import RevisionConfig
 from mer_lightning.config.schema import Config
+from mer_lightning.data.corpus import UNLABELLED, Corpus
 from mer_lightning.data.datamodule import FoldData
 from mer_lightning.errors import UserError
 from mer_lightning.model.decisions import RowDecisions
@@ -31,6 +32,14 @@ def flattered(settings: Mapping[str, Any], protocol: str) -> list[str]:
         "revision.choose=agreed: networks that learnt a held-out fold's labels had a say in what its own "
         "network learnt from. This flatters Train&Val, much where labels are few: judge by a test set."
     ]
+
+
+def check_unlabelled(config: RevisionConfig, corpus: Corpus) -> None:
+    """A UserError where there is nothing to revise."""
+    if config.rounds and not (len(corpus.rows([UNLABELLED])) or corpus.tests):
+        raise UserError(
+            "label revision needs an unlabelled set: the split unlabelled, or a test set, named by data.tests"
+        )
 
 
 def most_confident(log_posterior: Tensor, share: float) -> Tensor:
@@ -69,10 +78,6 @@ def revise_labels(
     """
     pool = data.unlabelled_rows if len(data.unlabelled_rows) else data.test_rows
     parts = [part.among(pool) for part in before]
-    if not len(pool):
-        raise UserError(
-            "label revision needs an unlabelled set: the split unlabelled, or a test set, named by data.tests"
-        )
     log_posteriors = torch.stack([part.decision.log_posterior for part in parts])
     share = config.share * number / config.rounds
     if config.choose == "agreed":

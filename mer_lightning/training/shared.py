@@ -50,7 +50,9 @@ def take_round_0(
     if not alone or config.pnao.control == "scratch":
         return []
     notes = []
-    for other in others if lacking else []:
+    for other in others:
+        if not lacking:
+            break
         if not _began_alike(config, other, corpus, folds):
             continue
         taken = [fold for fold in lacking if _take(config, run, corpus, folds, fold, other)]
@@ -65,7 +67,7 @@ def _began_alike(config: Config, other: RunDirectory, corpus: Corpus, folds: NDA
     """Whether another run's round 0 is this one's; one that cannot be read is no concern of this run."""
     try:
         saved = other.read_config()
-        same = beginning(saved) == beginning(config) and other.read_fingerprint() == corpus.fingerprint()
+        same = beginning(saved) == beginning(config) and other.read_fingerprint() == corpus.fingerprint
         return same and np.array_equal(read_folds(other.folds, corpus), folds)
     except (UserError, KeyError):
         return False

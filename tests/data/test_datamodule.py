@@ -198,6 +198,8 @@ def test_class_weights_are_balanced_as_in_scikit_learn(corpus: Corpus) -> None:
     found = data.class_weights.numpy()
     np.testing.assert_allclose(found / found.min(), expected / expected.min(), rtol=1e-6)
     assert found.min() == 1  # so that a batch never weighs less than an utterance
+    sampled = FoldData(rare(corpus), FOLDS, 1, "paper", batch_size=8, balanced=True)
+    assert sampled.class_weights.tolist() == [1, 1]  # what is drawn is balanced already
 
 
 def test_balanced_batches_have_all_emotions_alike_and_none_as_often_as_it_is(corpus: Corpus) -> None:

@@ -13,6 +13,7 @@ from mer_lightning.data.folds import (
     draw_folds,
     fold_parts,
     read_folds,
+    straddling,
     write_folds,
 )
 from mer_lightning.data.readers.folder import read_folder
@@ -62,11 +63,22 @@ def test_emotions_and_sizes_are_balanced(corpus: Corpus, known: bool) -> None:
 
 def test_unknown_speakers_are_said_where_folds_are_drawn(corpus: Corpus) -> None:
     unknown = small_corpus([u._replace(group="") for u in corpus.utterances])
-    (said,) = check_groups(unknown, composed().data)
+    folds = draw_folds(corpus, 5, seed=0)
+    (said,) = check_groups(unknown, folds, composed().data)
     assert "data.group" in said
-    assert check_groups(corpus, composed().data) == []
-    assert check_groups(unknown, composed("data.group=''").data) == []  # it is meant
-    assert check_groups(unknown, composed("data.folds=column").data) == []
+    assert check_groups(corpus, folds, composed().data) == []
+    assert check_groups(unknown, folds, composed("data.group=''").data) == []  # it is meant
+    assert check_groups(unknown, folds, composed("data.folds=column").data) == []
+
+
+def test_folds_of_the_labels_that_divide_a_speaker_are_said() -> None:
+    config = composed("data.folds=column").data
+    apart = made(*"ababab", groups="xyxyzz", folds=(0, 1, 1, 1, 0, 0))
+    (said,) = check_groups(apart, draw_folds(apart, "column", seed=0), config)
+    assert "1 of 3 of column speaker are in several folds (x, for example)" in said
+    assert straddling(["", ""], np.array([0, 1])) == []  # unknown speakers are not one
+    together = made(*"ababab", groups="xyxyzz", folds=(0, 1, 0, 1, 0, 0))
+    assert check_groups(together, draw_folds(together, "column", seed=0), config) == []
 
 
 def test_the_seed_decides(corpus: Corpus) -> None:

@@ -26,7 +26,7 @@ def test_reads_back_exactly(tmp_path: Path, dtype: str, resident_gb: float) -> N
         assert found.features[name].dtype == dtype
         np.testing.assert_array_equal(found.features[name], array)
         assert isinstance(found.features[name], np.memmap) == (resident_gb == 0)
-    assert found.fingerprint() == corpus.fingerprint()  # the same data wherever they are
+    assert found.fingerprint == corpus.fingerprint  # the same data wherever they are
 
 
 def test_maps_only_what_exceeds_the_memory_granted(store: Path, corpus: Corpus) -> None:

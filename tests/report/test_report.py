@@ -146,6 +146,9 @@ def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(few: Pa
     write_report(few)
     assert "baseline" not in (few / "report" / "table1.md").read_text()
     assert not [p for p in few.iterdir() if p.name.startswith(".")]
+    (few / "report" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which is not of this program"):
+        write_report(few)
     shutil.rmtree(few / "report")
     (few / "report").mkdir()
     (few / "report" / "mine.txt").write_text("mine")

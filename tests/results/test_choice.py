@@ -5,12 +5,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.readers.registry import read_corpus
 from mer_lightning.model.base import Decision
 from mer_lightning.model.decisions import RowDecisions
-from mer_lightning.results.choice import selection_error, smallest_within_error
+from mer_lightning.results import choice
+from mer_lightning.results.choice import part_sums, redrawn, selection_error, smallest_within_error
 from tests.conftest import composed
 
 
@@ -62,3 +64,33 @@ def test_the_error_is_that_of_fresh_speakers(corpus: Corpus) -> None:
     assert selection_error([sample], corpus) == selection_error([sample], corpus)  # the same on every machine
     perfect = guessing(rows, np.ones(len(rows), dtype=bool), corpus)
     assert selection_error([perfect], corpus) < by_speaker
+
+
+def test_one_speaker_a_fold_leaves_the_spread_of_the_folds(corpus: Corpus) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.array([u.group for u in corpus.utterances])
+    speakers = [rows for g in sorted({*groups[:600]}) if len(rows := np.flatnonzero(groups[:600] == g))]
+    right = rng.random(600) < rng.random(600)
+    out = [guessing(rows, right[rows], corpus) for rows in speakers]
+    scores = [weighted_f1(part, corpus) for part in out]
+    expected = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    assert selection_error(out, corpus, "dis") == pytest.approx(expected)
+    assert expected > 0.001
+
+
+def weighted_f1(part: RowDecisions, corpus: Corpus) -> float:
+    """Weighted F1 by scikit-learn."""
+    truth = corpus.emotions[part.rows.numpy()]
+    predicted = part.decision.log_posterior.argmax(dim=-1).numpy()
+    return float(f1_score(truth[truth >= 0], predicted[truth >= 0], average="weighted"))
+
+
+def test_what_does_not_fit_in_memory_is_drawn_in_blocks(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.arange(600)
+    sums = part_sums(guessing(rows, rows % 3 > 0, corpus), corpus)
+    whole = redrawn(sums, np.random.default_rng(0))
+    monkeypatch.setattr(choice, "AT_ONCE", 70 * len(sums.error))
+    for all_at_once, in_blocks in zip(whole, redrawn(sums, np.random.default_rng(0)), strict=True):
+        np.testing.assert_allclose(in_blocks, all_at_once)

@@ -92,7 +92,7 @@ def test_a_strangers_config_is_never_resolved(
     saved["trainer"]["schedule"] = "${oc.env:WANDB_API_KEY}"
     run.config.write_text(yaml.safe_dump(saved), encoding="utf-8")
     with pytest.raises(UserError, match=re.escape("${oc.env:WANDB_API_KEY}")):
-        fit.refuse_another_configuration(trained_config(trained), run)
+        fit.refuse_another_run(trained_config(trained), run)
     write_report(runs)
     assert load(run.path).classes
     found = [p for p in runs.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]

@@ -88,6 +88,10 @@ def test_no_folder_of_the_users_is_replaced(finished: Finished, other: Path, tmp
     (tmp_path / "mine" / "evaluation.json").write_text("{}")  # the user's own, by chance
     with pytest.raises(UserError, match="is not an evaluation to replace"):
         evaluated(finished, other, tmp_path / "mine")
+    evaluated(finished, other, tmp_path / "out", "evaluate.map={cross: angry, gloomy: sad}")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which is not of this program"):
+        evaluated(finished, other, tmp_path / "out", "evaluate.map={cross: angry, gloomy: sad}")
 
 
 def test_missing_sets_are_named(finished: Finished, other: Path, tmp_path: Path) -> None:

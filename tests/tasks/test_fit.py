@@ -43,6 +43,8 @@ def test_results_follow_the_contract(small: Small, tmp_path: Path) -> None:
         assert r.parameters == round(np.mean([count_parameters(n) for n in networks]))
         assert r.nodes == round(np.mean([count_nodes(n) for n in networks]))
         assert r.macs == round(np.mean([n.macs() for n in networks]))
+        widths = [n.architecture.widths for n in networks]
+        assert r.widths == {group: [w[group] for w in widths] for group in widths[0]}
 
 
 def test_predictions_give_the_reported_scores_and_load_gives_the_predictions(
@@ -176,6 +178,7 @@ def test_without_valence_dis_is_monitored(small: Small, folder: Path, tmp_path: 
     results = run.read_results()
     assert results.validation.dim is None
     assert results.validation.com is None
+    assert {row["predicted_valence"] for row in table(run.predictions)} == {""}
     with pytest.raises(UserError, match=r"trainer.monitor=com: fold 0 has no known valence"):
         trained(small("+experiment=pnao", "trainer.monitor=com"), tmp_path / "com")
     assert json.loads(run.round(0, 0).record.read_text())["record"]["deltas"][1] == 1.0  # untouched

@@ -69,6 +69,17 @@ def test_a_license_is_asked_for_and_nothing_foreign_is_replaced(
     with pytest.raises(UserError, match="exists, and"):
         published(finished, tmp_path, "publish.license=mit")
     assert (tmp_path / "mine.txt").read_text() == "mine"
+    folder = tmp_path / "model"
+    for _ in range(2):  # one that nobody touched is written again
+        published(finished, folder, "publish.license=mit")
+    (folder / "LICENSE").write_text("mine")
+    with pytest.raises(UserError, match="holds LICENSE, which is not of this program"):
+        published(finished, folder, "publish.license=mit")
+    (folder / "LICENSE").unlink()
+    with (folder / "README.md").open("a", encoding="utf-8") as card:
+        card.write("How the speakers agreed.")
+    with pytest.raises(UserError, match=r"README\.md has another text"):
+        published(finished, folder, "publish.license=mit")
 
 
 def test_names_are_text_in_the_card() -> None:
