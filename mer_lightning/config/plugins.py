@@ -43,7 +43,7 @@ def import_plugins(names: Iterable[str]) -> Plugins:
                 f"plugins={name!r}: expected the name of a module, as for import: plugins=[my_parts]"
             )
         try:
-            import_module(name)
+            module = import_module(name)
         except UserError:
             raise
         except ModuleNotFoundError as error:
@@ -56,6 +56,8 @@ def import_plugins(names: Iterable[str]) -> Plugins:
             raise UserError(
                 f"plugins: {name} cannot be imported: {type(error).__name__}: {one_line(error)}"
             ) from error
+        if getattr(module, "__file__", None) is None:
+            raise UserError(f"plugins: {name} is no file of Python's, nor a folder with an __init__.py")
     return Plugins(names)
 
 
@@ -108,7 +110,7 @@ def _values(override: Override) -> list[object]:
     if override.is_sweep_override():
         try:
             return list(override.sweep_string_iterator())
-        except ValueError:  # an interval, say
+        except (ValueError, HydraException):  # an interval, say, or glob(...)
             return []
     value = override.value()
     return value if isinstance(value, list) else [value]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mer_lightning.errors import UserError
+
 
 def entropy_weights(entropies: Tensor) -> Tensor:
     """Confidence of each branch from its entropy, Eq. 6: ``w_i = (1 - H_i / sum H) / (M - 1)``.
@@ -105,3 +107,23 @@ class MeanFusion(LinearFusion):
 
 class FittedFusion(MeanFusion):
     """The same weights for every utterance, fitted after training; the mean until then."""
+
+
+@torch.no_grad()
+def check_fusion(fusion: nn.Module, widths: Sequence[int], classes: int, name: str) -> None:
+    """A UserError unless a fusion gives weights (B, M), each >= 0, that sum to 1, as all decisions need.
+
+    widths: of the M gathered representations.
+    """
+    shape = 2, len(widths)
+    posteriors = torch.log_softmax(torch.linspace(-1, 1, 2 * len(widths) * classes).view(*shape, classes), -1)
+    training = fusion.training
+    with torch.random.fork_rng(devices=[]):
+        weights = fusion.eval()(posteriors, [torch.ones(2, width) for width in widths])
+    fusion.train(training)
+    if weights.shape != shape:
+        raise UserError(f"fusion={name}: expected weights of shape {shape}, found {tuple(weights.shape)}")
+    if not ((weights >= 0).all() and torch.allclose(weights.sum(dim=-1), torch.ones(2), atol=1e-3)):
+        raise UserError(
+            f"fusion={name}: expected weights of 0 or more that sum to 1, found {weights.tolist()}"
+        )

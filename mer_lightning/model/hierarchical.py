@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mer_lightning.config.registry import FUSIONS
 from mer_lightning.model.base import Architecture, Decision, EmotionNetwork
 from mer_lightning.model.decoder import JointDecoder
-from mer_lightning.model.fusion import fuse_log_posteriors
+from mer_lightning.model.fusion import check_fusion, fuse_log_posteriors
 from mer_lightning.model.gathering import Gathering
 from mer_lightning.model.missing import present, weights_of_present
 from mer_lightning.pnao.nodes import Nodes, Source
@@ -55,6 +55,11 @@ class HierarchicalNetwork(EmotionNetwork):
     def branch_names(self) -> tuple[str, ...]:
         """The acoustic levels, one branch each."""
         return tuple(self.built_as.levels)
+
+    def check_fusion(self) -> None:
+        """A UserError where the fusion, a plugin's perhaps, gives no weights of the branches."""
+        gathered = [self._width(f"{level}/gathered", 1) for level in self.built_as.levels]
+        check_fusion(self.fusion, gathered, self.built_as.classes, self.built_as.fusion)
 
     def _width(self, group: str, multiple: int) -> int:
         return self.built_as.widths.get(group, multiple * self.built_as.dimension)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mer_lightning.config.registry import WEIGHTINGS
 from mer_lightning.data.datamodule import Batch
+from mer_lightning.errors import UserError
 from mer_lightning.model.base import Decision
 
 
@@ -157,6 +158,9 @@ class UncertaintyWeighting(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
+        found = self.terms(torch.ones(2), torch.zeros(2))
+        if found.shape != (2,):
+            raise UserError(f"loss={weighting}: expected (2,) weighted losses, found {tuple(found.shape)}")
         self.log_deltas = nn.Parameter(torch.zeros(2))  # d = exp(.) > 0 by construction
 
     @property

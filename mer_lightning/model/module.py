@@ -15,6 +15,7 @@ from mer_lightning.errors import UserError
 from mer_lightning.files.recorded import Scores
 from mer_lightning.model.base import Architecture, Decision
 from mer_lightning.model.build import build
+from mer_lightning.model.hierarchical import HierarchicalNetwork
 from mer_lightning.model.losses import UncertaintyWeighting, emotion_weights, share_of_labels, task_losses
 from mer_lightning.model.metrics import EmotionMetrics, in_units, selection
 from mer_lightning.model.missing import modality_dropout as drop_modalities
@@ -106,6 +107,8 @@ class EmotionModule(L.LightningModule):
         if unknown := sorted(settings.keys() - known.keys()):
             raise TypeError(f"EmotionModule: no setting {unknown[0]!r} of its own or of the chosen parts")
         self.network = build(architecture)
+        if FUSIONS.plugin(fusion) and isinstance(self.network, HierarchicalNetwork):
+            self.network.check_fusion()
         self.network.fusion_learns_alone = supervision == "branch"
         self.weighting = UncertaintyWeighting(weighting, **own)
         self.metrics = EmotionMetrics(len(classes))

@@ -9,7 +9,7 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mer_lightning.pnao.checks import check_fit, check_values
+from mer_lightning.pnao.checks import check_fit, check_optimizers, check_values
 from mer_lightning.pnao.compact import check_masks, fit_widths, narrow
 from mer_lightning.pnao.early_stop import EarlyStopPoint
 from mer_lightning.pnao.importance import check_importances, weight_importance, weights_of
@@ -100,6 +100,7 @@ class PNAO(L.Callback):
         self.rule: WholeRule = default if masks is None else unguarded(masks)
         self.best_of = monitor, mode, optimizer == "carry"
         self.store = RoundStore(None if dirpath is None else Path(dirpath))
+        self.kept: RoundStore | None = None  # the store, while a trial has one of its own
         self.history: list[dict[str, Any]] = []
         self.number: int | None = None  # of the round that waits for its fit
         self.nodes = Nodes({}, {})
@@ -114,6 +115,7 @@ class PNAO(L.Callback):
         """
         self.nodes = declared(module, self.declared)
         widths(module, self.nodes)  # refuse what does not fit before anything is trained
+        self.store, self.kept = self.kept or self.store, None
         self.following, self.carried = {}, {}
         self.history = [self.store.record(n) for n in range(self.store.count())]
         self.store.begin(len(self.history))
@@ -150,13 +152,17 @@ class PNAO(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what cannot go together with rounds."""
         if stage == "fit":
-            if trainer.fast_dev_run:  # type: ignore[attr-defined]
-                self.store = RoundStore(None)  # as Lightning itself keeps nothing of a trial
+            if trainer.fast_dev_run and self.kept is None:  # type: ignore[attr-defined]
+                self.kept, self.store = (
+                    self.store,
+                    RoundStore(None),
+                )  # Lightning, too, keeps nothing of a trial
             check_fit(self.number, self.store, trainer, pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A fresh early-stop point; the optimizer is fresh, or goes on from the state that was carried."""
         check_fit(self.number, self.store, trainer, pl_module)  # ``ckpt_path`` is known only now
+        check_optimizers(trainer.optimizers, pl_module)
         self.best = EarlyStopPoint(*self.best_of)
         self.probe: Probe | None = None
         self.weights = [w for ws in weights_of(pl_module, self.nodes).values() for w in ws]
@@ -232,7 +238,8 @@ class PNAO(L.Callback):
             "difference": 0.0,
             "notes": [],
         } | self.following
-        return known | sizes(module, self.nodes, probe, self.history)
+        with unlogged(module):
+            return known | sizes(module, self.nodes, probe, self.history)
 
     def extend(self, folder: Path, trainer: L.Trainer, module: L.LightningModule) -> None:
         """For subclasses: add files to a round's folder before it takes its name."""

@@ -1,9 +1,12 @@
 """What PNAO refuses, before any training."""
 
+from collections.abc import Sequence
+
 import lightning as L
 from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from torch.optim import Optimizer
 
 from mer_lightning.pnao.store import RoundStore
 
@@ -15,6 +18,16 @@ def check_values(**values: tuple[object, bool]) -> None:
     for name, (value, fine) in values.items():
         if not fine:
             raise ValueError(f"PNAO: {name}={value!r} is not valid; see help(PNAO)")
+
+
+def check_optimizers(optimizers: Sequence[Optimizer], module: L.LightningModule) -> None:
+    """ValueError for an optimizer of other parameters: those that pruning has replaced, in a later round."""
+    own = {id(parameter) for parameter in module.parameters()}
+    if any(id(p) not in own for o in optimizers for group in o.param_groups for p in group["params"]):
+        raise ValueError(
+            "PNAO: an optimizer has parameters that are not the module's, or not any more; make it anew in "
+            "configure_optimizers, from self.parameters()"
+        )
 
 
 def check_fit(number: int | None, store: RoundStore, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -110,11 +110,15 @@ def compact(module: M, masks: Mapping[str, Tensor], nodes: Nodes | None = None) 
 
 def check_masks(module: nn.Module, nodes: Nodes, masks: Mapping[str, Tensor]) -> None:
     """NodesError unless there is a mask of the right kind and size for each group."""
+    if not isinstance(masks, Mapping):
+        raise NodesError(f"the rule gave a {type(masks).__name__}, not {{group: mask}}")
     for group, count in widths(module, nodes).items():
         mask = masks.get(group)
-        if mask is None or mask.dtype != torch.bool or mask.shape != (count,):
-            found = "none" if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
-            raise NodesError(f"group {group!r}: expected a bool mask of shape ({count},), found {found}")
+        expected = f"group {group!r}: expected a bool mask of shape ({count},), found"
+        if not isinstance(mask, Tensor):
+            raise NodesError(f"{expected} {'none' if mask is None else f'a {type(mask).__name__}'}")
+        if mask.dtype != torch.bool or mask.shape != (count,):
+            raise NodesError(f"{expected} {mask.dtype} {tuple(mask.shape)}")
         convolution = any(isinstance(module.get_submodule(x), CONVOLUTIONS) for x in nodes.writes[group])
         if convolution and not mask.any():
             raise NodesError(f"group {group!r}: a convolution needs a node; keep one (min_width=1)")

@@ -32,7 +32,7 @@ class EarlyStopPoint:
             known = ", ".join(sorted(trainer.callback_metrics)) or "none"
             raise ValueError(
                 f"PNAO: monitor={self.monitor!r} is not logged at the end of validation (or, without one, "
-                f"of an epoch); logged are {known}"
+                f"of an epoch: with on_epoch=True, before on_train_epoch_end); logged are {known}"
             )
         score = float(trainer.strategy.broadcast(trainer.callback_metrics[self.monitor].item()))
         if math.isnan(score) or self.sign * score <= self.sign * self.score:

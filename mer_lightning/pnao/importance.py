@@ -70,12 +70,19 @@ def column_importance(module: nn.Module, nodes: Nodes, group: str) -> Tensor:
 
 
 def check_importances(module: nn.Module, nodes: Nodes, importances: Mapping[str, Tensor]) -> None:
-    """NodesError unless a criterion gave a finite number for each node of each group."""
+    """NodesError unless a criterion gave a finite number, 0 or more, for each node of each group."""
+    if not isinstance(importances, Mapping):
+        raise NodesError(f"the criterion gave a {type(importances).__name__}, not {{group: importance}}")
     for group, count in widths(module, nodes).items():
         g = importances.get(group)
-        if g is None or g.shape != (count,) or not g.isfinite().all():
-            found = "none" if g is None else f"{tuple(g.shape)}, {int(g.isfinite().sum())} of them finite"
-            raise NodesError(f"group {group!r}: expected ({count},) finite importances, found {found}")
+        expected = (
+            f"group {group!r}: expected a Tensor ({count},) of importances, finite and 0 or more, found"
+        )
+        if not isinstance(g, Tensor):
+            raise NodesError(f"{expected} {'none' if g is None else f'a {type(g).__name__}'}")
+        fine = g.isfinite() & (g >= 0)
+        if g.shape != (count,) or not fine.all():
+            raise NodesError(f"{expected} {tuple(g.shape)}, {int(fine.sum())} of them such")
 
 
 def scaled(importances: Mapping[str, Tensor], scale: str) -> dict[str, Tensor]:

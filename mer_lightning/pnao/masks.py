@@ -96,11 +96,17 @@ def share_left(keep: float, number: int, rounds: int) -> float:
     return float(keep + (1 - keep) * (1 - number / rounds) ** 3)
 
 
-def target_masks(importances: Importances, budget: float, size: Callable[[Mapping[str, int]], int]) -> Masks:
+def target_masks(
+    importances: Importances,
+    budget: float,
+    size: Callable[[Mapping[str, int]], int],
+    settle: Callable[[Masks], Masks] = lambda masks: masks,
+) -> Masks:
     """Keep the nodes of the highest importance over all groups, as many as fit into ``budget`` parameters.
 
     Args:
         size: group -> width, to the number of parameters; it grows with every width.
+        settle: what is done to masks before they count, such as ``even_groups``; more nodes stay more.
 
     Returns:
         The masks of the lowest threshold on importance that fits; all nodes if they do.
@@ -108,7 +114,7 @@ def target_masks(importances: Importances, budget: float, size: Callable[[Mappin
     levels = sorted({level for g in importances.values() for level in g.tolist()})
 
     def masks(threshold: float) -> Masks:
-        return {group: g >= threshold for group, g in importances.items()}
+        return settle({group: g >= threshold for group, g in importances.items()})
 
     def fits(threshold: float) -> bool:
         return size({group: int(mask.sum()) for group, mask in masks(threshold).items()}) <= budget

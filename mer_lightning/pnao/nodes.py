@@ -32,6 +32,9 @@ class Nodes:
     reads: Mapping[str, Sequence[Source]]
 
     def __post_init__(self) -> None:
+        for name, of in (*self.writes.items(), *self.reads.items()):
+            if isinstance(of, str):
+                raise NodesError(f"{name!r}: expected a list or a tuple, found {of!r}; a comma is missing")
         owners = Counter(layer for layers in self.writes.values() for layer in layers)
         if twice := [layer for layer, count in owners.items() if count > 1]:
             raise NodesError(f"layer {twice[0]!r}: its nodes are declared twice in writes")
@@ -120,9 +123,18 @@ def widths(module: nn.Module, nodes: Nodes) -> dict[str, int]:
 
 
 def _refuse_shared(module: nn.Module, nodes: Nodes) -> None:
-    """NodesError for a weight that is also another layer's: narrowing one would untie them."""
+    """NodesError for a weight that is also another layer's, or has another name: narrowing would lose it."""
     touched = {*nodes.reads, *(name for names in nodes.writes.values() for name in names)}
     names: dict[int, str] = {}
+    own = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for layer in sorted(touched):
+        if any(
+            f"{layer}.{tensor}" not in own for tensor, _ in module.get_submodule(layer).named_parameters()
+        ):
+            raise NodesError(
+                f"layer {layer!r}: its weights have other names in the module, as torch.compile(...) gives; "
+                "compile in place instead: module.compile()"
+            )
     for name, parameter in module.named_parameters(remove_duplicate=False):
         other = names.setdefault(id(parameter), name)
         layers = {name.rpartition(".")[0], other.rpartition(".")[0]}

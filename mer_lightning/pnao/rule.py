@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -58,13 +59,17 @@ class Rule:
             importances: group -> (width,), each >= 0.
             full: prunable parameters of round 0.
         """
-        compared = scaled(importances, self.scale)
+        compared, parts = scaled(importances, self.scale), norm_parts(module, nodes)
+
+        def even(masks: Masks) -> Masks:
+            return masks | {
+                group: even_groups(masks[group], compared[group], n) for group, n in parts.items()
+            }
+
         if self.keep is None:
             masks = global_masks(compared, self.rate)
         else:
             budget = share_left(self.keep, number, self.rounds) * full
-            masks = target_masks(compared, budget, lambda widths: prunable_parameters(module, nodes, widths))
+            masks = target_masks(compared, budget, partial(prunable_parameters, module, nodes), even)
         guarded = guard_masks(masks, compared, self.min_width, self.max_share)
-        for group, parts in norm_parts(module, nodes).items():
-            guarded.masks[group] = even_groups(guarded.masks[group], compared[group], parts)
-        return guarded
+        return guarded._replace(masks=even(guarded.masks))

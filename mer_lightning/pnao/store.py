@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 CHECKSUMS = "SHA256SUMS"  # in the form of sha256sum; written last
 PARTS = ("module", "masks", "optimizer", "random")
+OURS = (CHECKSUMS, "round.json", *(f"{part}.safetensors" for part in PARTS))
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,18 @@ class Round:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path``, which takes its name if the block ends well."""
+    """A temporary folder beside ``path``, which takes its name if the block ends well.
+
+    What somebody else put into the older one goes along.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(".unfinished", f".{path.name}.", path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
+        for other in path.iterdir() if path.is_dir() else ():
+            if other.name not in OURS and not (temporary / other.name).exists():
+                os.replace(other, temporary / other.name)  # noqa: PTH105
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)  # noqa: PTH105  (replaces on every platform)
     except BaseException:

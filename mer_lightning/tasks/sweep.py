@@ -51,7 +51,11 @@ class Sweep(Callback):
 
 
 def refuse_unnamed(overrides: list[str]) -> None:
-    """A UserError for a sweep over a key that the names of the settings' folders leave out."""
+    """A UserError for a sweep over a key that the settings' folders leave out, or into a run's folder."""
+    if any(override.key_or_group == "hydra.run.dir" for override in parsed(overrides)):
+        raise UserError(
+            "hydra.run.dir is for one run; with -m, hydra.sweep.dir names the folder of the sweep"
+        )
     swept = [override.key_or_group for override in parsed(overrides) if override.is_sweep_override()]
     if unnamed := sorted(key for key in swept if key in unswept() or key.startswith("logger.")):
         if unnamed[0] in ("data.levels", "data.shared"):
@@ -161,6 +165,8 @@ def sum_up(folder: Path, noted: dict[Path, int]) -> None:
     """Show and write what the settings came to. UserError, naming them, if any failed after ``noted``."""
     from mer_lightning.views.terminal import show_sweep  # late: torch and matplotlib take seconds
 
+    if not folder.is_dir():  # nothing was begun
+        return
     show_sweep(folder)
     failed = [path for path, time in notes(folder) if noted.get(path) != time]
     for path in failed:

@@ -19,8 +19,9 @@ from mer_lightning.config.schema import Config
 from mer_lightning.data.corpus import Corpus
 from mer_lightning.data.folds import read_folds
 from mer_lightning.data.readers.registry import read_corpus
-from mer_lightning.errors import UserError
+from mer_lightning.errors import UserError, one_line
 from mer_lightning.files.run_directory import RunDirectory
+from mer_lightning.pnao.layers import NodesError
 from mer_lightning.training import workers as processes
 from mer_lightning.training.cores import cores
 from mer_lightning.training.devices import gpus, world
@@ -46,8 +47,15 @@ class FoldWorker:
         device = fold % here if here else None
         try:
             train_round(config, self.run, self.corpus, self.folds, fold, device, self.tell)
-        except UserError as error:
+        except (UserError, NodesError) as error:
             raise UserError(f"fold {fold}, round {number}: {error}") from error
+        except Exception as error:
+            if not (config.callbacks or config.plugins):
+                raise
+            raise UserError(
+                f"fold {fold}, round {number}, with callbacks or plugins of yours: {type(error).__name__}: "
+                f"{one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+            ) from error
         self.tell(RoundDone(fold, number))
 
 

@@ -61,12 +61,15 @@ def test_what_acts_after_round_0_is_no_part_of_its_beginning(override: str, same
     assert (beginning(composed(override)) == beginning(recorded(PLAIN))) == same
 
 
-def test_places_tell_runs_apart_and_not_systems(tmp_path: Path) -> None:
+def test_places_tell_no_systems_apart_and_those_of_the_data_no_runs(tmp_path: Path) -> None:
     one, other = (composed("data=folder", "data.levels=[a]", f"data.root={tmp_path / x}") for x in "ab")
-    assert differences(recorded(one), recorded(other)) == [
-        f"data.root: {tmp_path / 'a'} there, {tmp_path / 'b'} now"
-    ]
+    assert differences(recorded(one), recorded(other)) == []
     assert system(one) == system(other)
+    here, there = (composed("+experiment=random", f"pnao.like={tmp_path / x}") for x in "ab")
+    assert differences(recorded(here), recorded(there)) == [
+        f"pnao.like: {tmp_path / 'a'} there, {tmp_path / 'b'} now"
+    ]
+    assert system(here) == system(there)
     assert str(tmp_path) not in str(shown_settings(one))
 
 

@@ -90,6 +90,29 @@ def test_a_trial_run_leaves_nothing(rewind_epoch: int, tmp_path: Path) -> None:
     assert pnao.history[2]["parameters"] < pnao.history[0]["parameters"]
 
 
+def test_after_a_trial_rounds_are_kept_again(tmp_path: Path) -> None:
+    pnao = PNAO(rounds=1, dirpath=tmp_path)
+    trial: dict[str, Any] = {"fast_dev_run": True}
+    for options in (trial, {}):
+        module = new()
+        for _ in pnao.rounds(module):
+            trainer(pnao, **options).fit(module, *loaders())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["round_0", "round_1"]
+
+
+def test_what_is_put_beside_a_round_stays(tmp_path: Path) -> None:
+    pnao, module = PNAO(rounds=1, dirpath=tmp_path), new()
+    for number in pnao.rounds(module):
+        folder = tmp_path / f"round_{number}"
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+        (folder / "masks.safetensors").write_text("old")
+        fit(pnao, module)
+    assert [(tmp_path / f"round_{n}" / "notes.txt").read_text() for n in (0, 1)] == ["mine", "mine"]
+    assert not (tmp_path / "round_1" / "masks.safetensors").exists()  # the last round has none
+    assert list(PNAO(rounds=1, dirpath=tmp_path).rounds(new())) == []
+
+
 def test_without_validation_a_training_metric_is_monitored() -> None:
     class Counted(Regression):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:

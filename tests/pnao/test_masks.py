@@ -1,11 +1,14 @@
 """Eq. 10, Eq. 11, the guards, the schedule by target, and the masks of controls."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mer_lightning.pnao import Nodes, NodesError, chain, global_masks, node_importance, weight_importance
+from mer_lightning.pnao.compact import prunable_parameters
 from mer_lightning.pnao.importance import scaled
 from mer_lightning.pnao.masks import (
     even_groups,
@@ -183,7 +186,25 @@ def test_wrong_importances_are_named() -> None:
     module = Regression()
     good = {"net.0": torch.rand(8), "net.3": torch.rand(6)}
     check_importances(module, chain("net.0", "net.3", "net.6"), good)
-    for bad in ({"net.3": torch.rand(7)}, {"net.3": torch.full((6,), torch.nan)}, {}):
+    bads: list[dict[str, Any]] = [
+        {"net.3": torch.rand(7)}, {"net.3": torch.full((6,), torch.nan)}, {}, {"net.3": -torch.rand(6)},
+        {"net.3": np.ones(6)},
+    ]  # fmt: skip
+    for bad in bads:
         wrong = {"net.0": good["net.0"], **bad}
-        with pytest.raises(NodesError, match=r"group 'net.3': expected \(6,\) finite importances"):
+        with pytest.raises(NodesError, match=r"group 'net.3': expected a Tensor \(6,\) of importances"):
             check_importances(module, chain("net.0", "net.3", "net.6"), wrong)
+
+
+def test_a_budget_is_met_where_the_parts_of_a_norm_stay_even() -> None:
+    net = nn.Sequential(nn.Conv1d(3, 16, 1), nn.GroupNorm(4, 16), nn.Conv1d(16, 16, 1), nn.Conv1d(16, 2, 1))
+    nodes = Nodes({"a": ("0", "1"), "b": ("2",)}, {"2": ("a",), "3": ("b",)})
+    torch.manual_seed(0)
+    importances = {"a": torch.rand(16), "b": torch.rand(16)}
+    full = prunable_parameters(net, nodes, {"a": 16, "b": 16})
+    rule = Rule(0.05, 1, "none", 0.3, 1, 1.0)
+    masks, notes = rule(importances, 1, net, nodes, full)
+    left = prunable_parameters(net, nodes, {group: int(mask.sum()) for group, mask in masks.items()})
+    assert 0.15 * full < left <= 0.3 * full
+    assert len({*masks["a"].view(4, 4).sum(dim=1).tolist()}) == 1
+    assert notes == []

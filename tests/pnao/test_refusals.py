@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor
 
-from mer_lightning.pnao import PNAO
+from mer_lightning.pnao import PNAO, Nodes
 from mer_lightning.pnao.checks import check_fit
-from tests.pnao.nets import Regression, fit, loaders, new, train, trainer
+from tests.pnao.nets import Regression, adam, fit, loaders, new, train, trainer
 
 
 def refused(
@@ -242,10 +242,40 @@ def test_criteria_and_rules_that_answer_wrongly_are_named() -> None:
         return {"net.0": torch.ones(8).bool()}
 
     for settings, message in (
-        ({"criterion": nothing}, r"'net.3': expected \(6,\) finite importances, found \(6,\), 0 of them"),
+        ({"criterion": nothing}, r"'net.3': expected a Tensor \(6,\) .* found \(6,\), 0 of them such"),
+        ({"criterion": lambda *_: None}, "the criterion gave a NoneType"),
+        ({"masks": lambda *_: {"net.0": [True] * 8}}, r"'net.0': expected a bool mask .* found a list"),
         ({"masks": too_few}, r"group 'net.3': expected a bool mask of shape \(6,\), found none"),
     ):
         pnao, module = PNAO(rounds=1, **settings), new()  # type: ignore[arg-type]
         next(pnao.rounds(module))
         with pytest.raises(ValueError, match=message):
             fit(pnao, module)
+
+
+def test_an_optimizer_that_does_not_follow_the_module_is_refused() -> None:
+    kept: list[Any] = []
+
+    def once(module: L.LightningModule) -> Any:
+        kept.append(kept[0] if kept else adam(module))
+        return kept[0]
+
+    pnao, module = PNAO(rounds=1, keep=0.5), new(optimizers=once)
+    rounds = pnao.rounds(module)
+    next(rounds)
+    fit(pnao, module)
+    next(rounds)
+    with pytest.raises(ValueError, match="PNAO: an optimizer has parameters that are not the module's"):
+        fit(pnao, module)
+
+
+def test_a_missing_comma_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'h': expected a list or a tuple, found 'net\.0'; a comma"):
+        Nodes({"h": ("net.0")}, {"net.3": ("h",)})
+
+
+def test_a_compiled_layer_is_refused_before_training() -> None:
+    module = new()
+    module.net = torch.compile(module.net)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"'net\.0': its weights have other names .*module\.compile\(\)"):
+        next(PNAO().rounds(module))

@@ -242,6 +242,8 @@ def test_a_name_for_no_feature_sets_is_a_mistake(sets: list[str], told: str) -> 
         composed("data.features=audoi", *sets)
     with pytest.raises(UserError, match=r"data\.levels: cannot be swept; name the choices, data\.sets"):
         sweep.refuse_unnamed(["data.levels=[low],[high]"])
+    with pytest.raises(UserError, match=r"hydra\.run\.dir is for one run; with -m, hydra\.sweep\.dir"):
+        sweep.refuse_unnamed(["seed=0,1", "hydra.run.dir=there"])
 
 
 def test_any_exception_is_noted_with_its_trace_and_forgotten_on_success(job: RunDirectory) -> None:
