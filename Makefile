@@ -13,6 +13,7 @@ install: .venv/installed  ## make .venv with the exact versions of constraints.t
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores, which pip does not
 	@touch $@
 
 pnao: install  ## the main job on the embedded (synthetic) data set
@@ -57,7 +58,7 @@ docs-check: .venv/docs  ## the same with the figures that are there; fails on a 
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --config-file docs/web/mkdocs.yml
 
 .venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 outputs/gallery/done: docs/web/gallery.py | .venv/installed

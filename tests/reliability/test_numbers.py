@@ -86,7 +86,7 @@ def run(tmp_path: Path, *overrides: str) -> Results:
         rows = list(csv.DictReader(file))
     for row in rows:
         numbers = {
-            k: float(v) for k, v in row.items() if k.startswith(("posterior_", "weight_", "predicted_v"))
+            k: float(v or 0) for k, v in row.items() if k.startswith(("posterior_", "weight_", "predicted_v"))
         }
         assert np.isfinite(list(numbers.values())).all()
         for kind in ("posterior_", "weight_"):
