@@ -47,9 +47,8 @@ class HierarchicalNetwork(EmotionNetwork):
         super().__init__(architecture)
         self.sets = [(level, *architecture.shared) for level in architecture.levels]
         self.branches = nn.ModuleList(self._branch(level) for level in architecture.levels)
-        gathered = [self._width(f"{level}/gathered", 1) for level in architecture.levels]
-        self.fusion = FUSIONS.make(architecture.fusion, widths=gathered, **architecture.options)
-        self.register_buffer("temperatures", torch.ones(len(gathered)) if architecture.calibrated else None)
+        self.fusion = FUSIONS.make(architecture.fusion, widths=self._gathered(), **architecture.options)
+        self.register_buffer("temperatures", torch.ones(len(self.sets)) if architecture.calibrated else None)
 
     @property
     def branch_names(self) -> tuple[str, ...]:
@@ -58,8 +57,11 @@ class HierarchicalNetwork(EmotionNetwork):
 
     def check_fusion(self) -> None:
         """A UserError where the fusion, a plugin's perhaps, gives no weights of the branches."""
-        gathered = [self._width(f"{level}/gathered", 1) for level in self.built_as.levels]
-        check_fusion(self.fusion, gathered, self.built_as.classes, self.built_as.fusion)
+        check_fusion(self.fusion, self._gathered(), self.built_as.classes, self.built_as.fusion)
+
+    def _gathered(self) -> list[int]:
+        """The M widths D_i."""
+        return [self._width(f"{level}/gathered", 1) for level in self.built_as.levels]
 
     def _width(self, group: str, multiple: int) -> int:
         return self.built_as.widths.get(group, multiple * self.built_as.dimension)

@@ -73,7 +73,7 @@ def train(config: Config, directory: RunDirectory, trackers: Trackers) -> None:
     check_accelerator(config)
     check_named(config.priors, corpus.classes)
     check_unlabelled(config.revision, corpus)
-    if config.pnao.like is not None and config.pnao.control != "none":
+    if config.pnao.like is not None:  # of a control: no other has one
         check_reference(config, RunDirectory(Path(config.pnao.like)), corpus)
     folds = saved_or_drawn_folds(config, directory, corpus)
     warnings = [*corpus.notes, *check_folds(corpus, folds, config.protocol, config.trainer.monitor)]

@@ -54,15 +54,11 @@ def refuse_foreign(target: Path, text: str) -> None:
 
     text: of the card that is to be written.
     """
-    if not target.exists():
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    names = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
-    if names and not {CARD, FILE, CHECKSUMS} <= names:
+    if not all((target / name).is_file() for name in (CARD, FILE, CHECKSUMS)):
         raise UserError(f"output={target} exists, and is not a published model; give another folder")
-    if names:
-        lines = (target / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-        refuse_strangers(target, {CARD, CHECKSUMS, *(line.partition("  ")[2] for line in lines)})
-        if (target / CARD).read_text(encoding="utf-8", errors="replace") != text:
-            raise UserError(
-                f"{target / CARD} has another text, yours perhaps: move it, or give another output"
-            )
+    lines = (target / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    refuse_strangers(target, {CARD, CHECKSUMS, *(line.partition("  ")[2] for line in lines)})
+    if (target / CARD).read_text(encoding="utf-8", errors="replace") != text:
+        raise UserError(f"{target / CARD} has another text, yours perhaps: move it, or give another output")

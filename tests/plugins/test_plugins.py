@@ -13,15 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from mer_lightning import EmotionModule, FeatureDataModule, load
 from mer_lightning.config.identity import recorded
 from mer_lightning.config.mistakes import users_mistake
-from mer_lightning.config.plugins import import_plugins, named
-from mer_lightning.config.registry import FUSIONS, WEIGHTINGS
+from mer_lightning.config.registry import FUSIONS
 from mer_lightning.config.unused import unused
 from mer_lightning.errors import UserError
 from mer_lightning.extract.registry import make_encoders
@@ -29,8 +26,7 @@ from mer_lightning.files.checksums import write_checksums
 from mer_lightning.files.run_directory import RunDirectory
 from mer_lightning.model.base import Architecture
 from mer_lightning.model.hierarchical import HierarchicalNetwork
-from mer_lightning.model.losses import UncertaintyWeighting
-from mer_lightning.plugins import encoder, fusion, network, weighting
+from mer_lightning.plugins import encoder, network
 from mer_lightning.report.report import write_report
 from mer_lightning.tasks import fit
 from tests.conftest import SMALL, composed
@@ -187,53 +183,6 @@ def test_from_python(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("weights", [lambda w: 2 * w, lambda w: w - 0.5, lambda w: w[:, :1]])
-def test_a_fusion_without_weights_is_refused_before_training(
-    weights: Callable[[torch.Tensor], torch.Tensor],
-) -> None:
-    class Wrong(nn.Module):
-        def __init__(self, widths: list[int]) -> None:
-            super().__init__()
-
-        def forward(self, log_posteriors: torch.Tensor, gathered: object) -> torch.Tensor:
-            return weights(torch.softmax(log_posteriors.amax(dim=-1), dim=-1))
-
-    fusion("wrong")(Wrong)
-    try:
-        with pytest.raises(UserError, match="fusion=wrong: expected weights of"):
-            EmotionModule(levels={"a": 3, "b": 2}, classes=["x", "y"], fusion="wrong", dimension=4)
-    finally:
-        del FUSIONS["wrong"], FUSIONS.plugins["wrong"]
-
-
-def test_a_weighting_of_one_number_is_refused() -> None:
-    weighting("wrong")(lambda losses, log_d: losses.sum())
-    try:
-        with pytest.raises(UserError, match=r"loss=wrong: expected \(2,\) weighted losses, found \(\)"):
-            UncertaintyWeighting("wrong")
-    finally:
-        del WEIGHTINGS["wrong"], WEIGHTINGS.plugins["wrong"]
-
-
-def test_what_is_no_file_is_no_plugin(here: Path) -> None:
-    (here / "mine").mkdir()
-    for name in ("mine", "sys"):
-        with pytest.raises(UserError, match=f"plugins: {name} is no file of Python's"):
-            import_plugins([name])
-
-
-@pytest.mark.parametrize("swept", ["interval(0.003,0.1)", "tag(log,interval(0.003,0.1))", "glob(*)"])
-def test_plugins_are_looked_for_beside_any_sweep(here: Path, swept: str) -> None:
-    assert named([PLUGIN, f"pnao.rate={swept}"], []) == ["my_parts"]
-
-
-def test_a_failing_callback_of_the_users_is_named(small: Callable[..., object], tmp_path: Path) -> None:
-    stop = "lightning.pytorch.callbacks.EarlyStopping"
-    config = small(f"callbacks.stop._target_={stop}", "callbacks.stop.monitor=nope", "pnao.rounds=0")
-    with pytest.raises(UserError, match=r"fold 0, round 0, with callbacks or plugins of yours: RuntimeError"):
-        fit.run(config, RunDirectory(tmp_path / "run"))  # type: ignore[arg-type]
-
-
 def test_a_network_and_an_encoder() -> None:
     @network("steep")
     class Steep(HierarchicalNetwork):
