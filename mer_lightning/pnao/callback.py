@@ -153,10 +153,7 @@ class PNAO(L.Callback):
         """Refuse what cannot go together with rounds."""
         if stage == "fit":
             if trainer.fast_dev_run and self.kept is None:  # type: ignore[attr-defined]
-                self.kept, self.store = (
-                    self.store,
-                    RoundStore(None),
-                )  # Lightning, too, keeps nothing of a trial
+                self.kept, self.store = self.store, RoundStore(None)  # of a trial nothing is kept
             check_fit(self.number, self.store, trainer, pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
